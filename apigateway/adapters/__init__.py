@@ -1,0 +1,1 @@
+"""Ports made real: the clock of the machine, logs, metrics, name resolution."""

@@ -1,0 +1,102 @@
+"""The numbers of Metrics as the metric families of Prometheus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from apigateway.ports.interfaces import Reading
+
+if TYPE_CHECKING:
+    from apigateway.adapters.metrics import Metrics
+    from apigateway.adapters.tallies import Tally
+
+_ROUTE = ("api", "route")
+_TARGET = ("upstream", "target")
+
+# Name of a Reading: family, its sentence, its labels.
+_READINGS: dict[str, tuple[type[GaugeMetricFamily] | type[CounterMetricFamily], str, tuple[str, ...]]] = {
+    "upstream_connections": (GaugeMetricFamily, "Connections to a target, by state.", (*_TARGET, "state")),
+    "target_healthy": (GaugeMetricFamily, "1 where a target may be chosen, 0 where it is out.", _TARGET),
+    "target_active": (GaugeMetricFamily, "Exchanges that a target is working on.", _TARGET),
+    "connections": (GaugeMetricFamily, "Open connections from clients.", ("listener",)),
+    "log_lines_lost": (CounterMetricFamily, "Log lines that could not be written.", ("log",)),
+}
+
+
+class FamilyCollector(Collector):
+    """Shows a Metrics once, with the gauges read for this. May run beside the thread that counts: it copies each
+    dict in one step before it walks it."""
+
+    def __init__(self, metrics: Metrics, readings: Iterable[Reading]) -> None:
+        self._metrics = metrics
+        self._readings = readings
+
+    def collect(self) -> Iterator[Metric]:
+        yield from self._routes()
+        yield from self._tallies()
+        yield from self._gauges()
+        lag = HistogramMetricFamily("apigateway_loop_lag_seconds", "How much later than due the reactor called.")
+        lag.add_metric([], self._metrics.lag.cumulated(), self._metrics.lag.sum)
+        yield lag
+        revision = InfoMetricFamily("apigateway_revision", "The revision that runs.")
+        if self._metrics.revision:
+            revision.add_metric([], {"digest": self._metrics.revision})
+        yield revision
+
+    def _routes(self) -> Iterator[Metric]:
+        requests = CounterMetricFamily(
+            "apigateway_requests", "Exchanges that ended, by the status the client got.", labels=(*_ROUTE, "status")
+        )
+        durations = HistogramMetricFamily(
+            "apigateway_request_duration_seconds",
+            "total: from the request's head to the end; policies: to the end of the request steps; upstream: from "
+            "there to the response's head; response: from there to the end.",
+            labels=(*_ROUTE, "phase"),
+        )
+        octets_in = CounterMetricFamily("apigateway_request_bytes", "Body octets from clients.", labels=_ROUTE)
+        octets_out = CounterMetricFamily("apigateway_response_bytes", "Body octets to clients.", labels=_ROUTE)
+        for names, route in list(self._metrics.routes.items()):
+            for status, count in list(route.statuses.items()):
+                requests.add_metric((*names, str(status)), count)
+            for phase, histogram in route.phases():
+                durations.add_metric((*names, phase), histogram.cumulated(), histogram.sum)
+            octets_in.add_metric(names, route.octets_in)
+            octets_out.add_metric(names, route.octets_out)
+        yield from (requests, durations, octets_in, octets_out)
+
+    def _tallies(self) -> Iterator[Metric]:
+        metrics = self._metrics
+        yield _counter("upstream_attempts", "Tries at a target.", (*_TARGET, "result"), metrics.attempts)
+        yield _counter("limit_decisions", "Times a limit was asked.", (*_ROUTE, "step", "decision"),
+                       metrics.limit_decisions)
+        yield _counter("step_outcomes", "Steps that did not just go on.", ("step", "kind", "outcome"),
+                       metrics.step_outcomes)
+        yield _counter("faults", "Exchanges that ended in a fault.", ("type", "whose"), metrics.faults)
+        yield _counter("reloads", "Revisions that were tried.", ("result",), metrics.reloads)
+
+    def _gauges(self) -> Iterator[Metric]:
+        families = {
+            name: make(f"apigateway_{name}", about, labels=labels) for name, (make, about, labels) in _READINGS.items()
+        }
+        for reading in self._readings:
+            family = families.get(reading.name)
+            if family is not None:
+                family.add_metric(reading.labels, reading.value)
+        yield from families.values()
+
+
+def _counter(name: str, about: str, labels: tuple[str, ...], tally: Tally) -> CounterMetricFamily:
+    family = CounterMetricFamily(f"apigateway_{name}", about, labels=labels)
+    for values, count in list(tally.counts.items()):
+        family.add_metric(values, count)
+    return family

@@ -1,0 +1,163 @@
+"""A configuration file from its text to a draft, checked in every way that needs no socket.
+
+`apigateway check` stops here; a worker goes on from the same draft, so that what was checked is what is deployed.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from apigateway.adapters.system import SystemClock, SystemRandom
+from apigateway.config import last_good
+from apigateway.config.check import check
+from apigateway.config.load import Loaded, load_file
+from apigateway.config.model import Configuration
+from apigateway.config.paths import absolute, check_files
+from apigateway.config.references import resolve_secrets, stray_references
+from apigateway.dataplane.certificates import CertificateRefused, load_pair
+from apigateway.dataplane.listener_tls import tls_settings
+from apigateway.dataplane.sni import SniTable
+from apigateway.errors import ConfigurationRefused, Problem
+from apigateway.flow.template import compile_template
+from apigateway.flow.drafting import Draft, Drafter
+from apigateway.flow.registry import Registry, discover
+from apigateway.flow.retrying import RetryBudget
+from apigateway.flow.shadowing import shadowed
+from apigateway.flow.target_state import TargetStates
+from apigateway.flow.units import UnitMaker
+from apigateway.flow.upstream import CompiledUpstream, compile_upstreams
+from apigateway.ports.interfaces import IClock, IMetrics, IRandom
+from apigateway.ports.memory import NullMetrics
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a draft is built around. A worker gives its own, so that targets keep their states over reloads."""
+
+    clock: IClock = field(default_factory=SystemClock)
+    random: IRandom = field(default_factory=SystemRandom)
+    metrics: IMetrics = field(default_factory=NullMetrics)
+    states: TargetStates = field(default_factory=TargetStates)
+    budgets: dict[str, RetryBudget] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What came of a file. configuration: with absolute paths; None where the file itself is broken.
+    problems: all of them, with file and line; warnings among them."""
+
+    configuration: Configuration | None
+    registry: Registry | None
+    draft: Draft | None
+    problems: tuple[Problem, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether it may be deployed."""
+        return self.draft is not None and all(problem.warning for problem in self.problems)
+
+
+def check_file(
+    path: str, *, strict: bool = False, serving: bool = False, parts: Parts | None = None, last_good_path: str = ""
+) -> Checked:
+    """Check a file. strict: an unset ${env:} is an error. serving: it is going to be deployed here and now, so it is too.
+
+    last_good_path: read the last good configuration from there instead. Never raises for what is in a file.
+    """
+    try:
+        if last_good_path:
+            configuration = last_good.load(last_good_path)
+            return _check(configuration, None, Path(path).parent, strict or serving, parts or Parts())
+        loaded = load_file(path)
+        base = Path(path).resolve().parent
+        configuration = absolute(loaded.configuration, base)
+    except ConfigurationRefused as refused:
+        return Checked(None, None, None, refused.problems)
+    return _check(configuration, loaded, base, strict or serving, parts or Parts())
+
+
+def _check(configuration: Configuration, loaded: Loaded | None, base: Path, strict: bool, parts: Parts) -> Checked:
+    problems = [*check(configuration), *stray_references(configuration), *check_files(configuration, base)]
+    if not any(not problem.warning for problem in problems):
+        problems += check_certificates(configuration)
+    registry = discover(configuration.policy_paths)
+    problems += registry.problems
+    draft = draft_of(configuration, registry, base, strict, parts)
+    problems += draft.problems
+    located = loaded.located(dict.fromkeys(problems)) if loaded is not None else tuple(dict.fromkeys(problems))
+    return Checked(configuration, registry, draft, tuple(located))
+
+
+def draft_of(configuration: Configuration, registry: Registry, base: Path, strict: bool, parts: Parts) -> Draft:
+    """The draft of a configuration, with everything that is wrong with its routes, steps and upstreams."""
+
+    def resolve(model: BaseModel, pointer: str) -> tuple[BaseModel, list[Problem]]:
+        resolved, problems = resolve_secrets(
+            model, configuration.references, base, os.environ, pointer=pointer, unset_is_warning=not strict
+        )
+        return resolved, list(problems)
+
+    maker = UnitMaker(registry, parts.metrics, parts.clock, resolve)
+    upstreams, problems = compiled_upstreams(configuration, parts)
+    draft = Drafter(configuration, maker, upstreams).draft()
+    draft.problems.extend(problems)
+    if draft.router is not None and not draft.errors:
+        draft.problems.extend(_shadowed(draft))
+    return draft
+
+
+def compiled_upstreams(configuration: Configuration, parts: Parts) -> tuple[dict[str, CompiledUpstream], list[Problem]]:
+    """The upstreams of a configuration around the states of these parts."""
+    return compile_upstreams(
+        configuration.upstreams, parts.states, parts.budgets, parts.random,
+        lambda source: compile_template("{" + source + "}", clock=parts.clock).render,
+    )
+
+
+def _shadowed(draft: Draft) -> Iterable[Problem]:
+    assert draft.router is not None
+    pointers = {(plan.api, plan.route): plan.pointer for plan in draft.plans}
+    for hidden, by in shadowed(draft.router):
+        yield Problem(
+            pointers.get((hidden.api.name, hidden.route.name), ""),
+            f"route {hidden.route.name!r} can never match: route {by.route.name!r} of {by.api.name!r} takes all it would take",
+            warning=True,
+        )
+
+
+def check_certificates(configuration: Configuration) -> list[Problem]:
+    """Whether every certificate belongs to its key, and makes a table of each listener."""
+    problems: list[Problem] = []
+    loaded = {}
+    for pointer, pair in _pairs(configuration):
+        try:
+            loaded[pointer] = load_pair(pair.cert, pair.key)
+        except (CertificateRefused, OSError) as error:
+            problems.append(Problem(pointer, str(error)))
+    if problems:
+        return problems
+    for number, listener in enumerate(configuration.listeners):
+        if listener.tls is None:
+            continue
+        own = [made for pointer, made in loaded.items() if pointer.startswith((f"/listeners/{number}/", "/certificates/"))]
+        try:
+            SniTable(own, tls_settings(listener.tls))
+        except (CertificateRefused, OSError) as error:
+            problems.append(Problem(f"/listeners/{number}/tls", str(error)))
+    return problems
+
+
+def _pairs(configuration: Configuration) -> Iterable[tuple[str, object]]:
+    for number, listener in enumerate(configuration.listeners):
+        for index, pair in enumerate(listener.tls.certificates if listener.tls else ()):
+            yield f"/listeners/{number}/tls/certificates/{index}", pair
+    for index, pair in enumerate(configuration.certificates):
+        yield f"/certificates/{index}", pair
+    for number, upstream in enumerate(configuration.upstreams):
+        if upstream.tls.certificate is not None:
+            yield f"/upstreams/{number}/tls/certificate", upstream.tls.certificate

@@ -1,0 +1,333 @@
+"""The revision: the Apis, upstreams, consumers, certificates and flows that are deployed as one."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, get_args
+
+from pydantic import BeforeValidator, Discriminator, Field, Tag, WithJsonSchema
+
+from apigateway.config.fields import (
+    CertificateFiles,
+    Duration,
+    FilePath,
+    Method,
+    Name,
+    Percent,
+    Settings,
+    Sha256,
+    Size,
+    Status,
+    Truth,
+    Whole,
+)
+
+
+class Step(Settings):
+    """A policy placed in a flow."""
+
+    policy: Name = Field(description="The kind.")
+    settings: dict[str, Any] = Field(
+        default={},
+        validation_alias="with",
+        serialization_alias="with",
+        description="What the kind's own settings say.",
+    )
+    name: Name | None = Field(default=None, description="Shown in logs and metrics; the kind, unless named.")
+    when: str | None = Field(default=None, description="CEL; the step is passed over where it is false.")
+    mode: Literal["enforce", "shadow"] = Field(
+        default="enforce", description="shadow: evaluated, logged, never enforced."
+    )
+    timeout: Duration = Field(default=5.0, description="Of one hook that does not answer at once.")
+    on_error: Literal["fail", "continue"] = Field(
+        default="fail", description="continue is refused for kinds that guard."
+    )
+
+
+class Flow(Settings):
+    """Steps of both directions."""
+
+    request: tuple[Step, ...] = Field(
+        default=(), description="Steps on the way to the upstream, in this order."
+    )
+    response: tuple[Step, ...] = Field(
+        default=(), description="Steps on the way to the client, in this order."
+    )
+
+
+class ConditionalFlow(Flow):
+    """A flow that is taken where its condition, asked once on the request, holds."""
+
+    name: Name = Field(description="Shown in logs and in explain.")
+    when: str = Field(description="CEL.")
+
+
+class Flows(Settings):
+    """What may be attached to the gateway, to an Api and to a route."""
+
+    pre_flow: Flow = Field(default=Flow(), description="Before all else.")
+    conditional_flows: tuple[ConditionalFlow, ...] = Field(
+        default=(), description="Each one whose condition holds, in this order."
+    )
+    post_flow: Flow = Field(default=Flow(), description="After all else.")
+    error_flow: tuple[Step, ...] = Field(
+        default=(), description="Steps of a fault's answer; the innermost one that is named."
+    )
+
+
+class PathRules(Settings):
+    """What becomes of paths that two readers could take differently."""
+
+    dot_segments: Literal["refuse", "normalise"] = Field(
+        default="refuse", description="What becomes of . and .. in a path."
+    )
+    encoded_slashes: Literal["keep", "refuse"] = Field(
+        default="keep", description="What becomes of %2F in a path."
+    )
+    empty_segments: Literal["keep", "refuse", "merge"] = Field(
+        default="refuse", description="What becomes of // in a path."
+    )
+
+
+class UpstreamTls(Settings):
+    """TLS towards targets whose url is https."""
+
+    verify: Truth = Field(
+        default=True, description="Off is shown in status and logged: nobody knows then who answers."
+    )
+    ca: FilePath | None = Field(
+        default=None, description="Path of the CAs to believe, PEM; the system's unless named."
+    )
+    server_name: str | None = Field(
+        default=None, description="Name sent as SNI and checked; the target's host unless named."
+    )
+    certificate: CertificateFiles | None = Field(
+        default=None, description="Shown to targets that ask for one."
+    )
+
+
+class Target(Settings):
+    """One address of an upstream."""
+
+    url: str = Field(description='"http[s]://host[:port][/path]"; the path is put in front of the target.')
+    name: Name | None = Field(default=None, description="host:port, unless named.")
+    weight: Whole = Field(default=1, ge=0, le=10_000, description="Share of the traffic; 0: none.")
+    role: Literal["primary", "failover"] = Field(
+        default="primary", description="failover: asked, in this order, when no primary is healthy."
+    )
+
+
+class PassiveHealth(Settings):
+    """What traffic itself says of a target."""
+
+    failures: Whole = Field(default=5, ge=1, description="In a row, before it is put aside.")
+    aside_for: Duration = Field(default=10.0, description="How long; then it is tried again.")
+    statuses: tuple[Status, ...] = Field(
+        default=(502, 503, 504), description="Answers that count as failures."
+    )
+
+
+class Health(Settings):
+    """How the health of targets is learnt. Targets are healthy until checked."""
+
+    path: str | None = Field(default=None, description="GET on each target; none: no active check.")
+    interval: Duration = Field(default=30.0, description="Between two checks of a target.")
+    timeout: Duration = Field(default=5.0, description="Of one check.")
+    unhealthy_after: Whole = Field(default=3, ge=1, description="Failed checks in a row.")
+    healthy_after: Whole = Field(default=2, ge=1, description="Good checks in a row.")
+    statuses: tuple[Status, ...] = Field(default=(), description="Good answers; none named: 200 to 399.")
+    host: str | None = Field(default=None, description="Host of the check; the target's unless named.")
+    passive: PassiveHealth | None = Field(
+        default=PassiveHealth(), description="What traffic itself says; null: nothing."
+    )
+
+
+def _status_as_text(value: object) -> object:
+    # 502 needs no quotes in a list of reasons.
+    return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+_REASONS = Literal["connect-failure", "reset-before-response", "timeout", "500", "502", "503", "504", "429"]
+RETRY_REASON = Annotated[
+    _REASONS,
+    BeforeValidator(_status_as_text),
+    WithJsonSchema({"enum": [*get_args(_REASONS), 500, 502, 503, 504, 429]}),
+]
+
+
+class Retry(Settings):
+    """When an exchange is tried again: only what was not sent, or may be repeated (RFC 9110 9.2.2)."""
+
+    attempts: Whole = Field(default=2, ge=1, le=10, description="With the first.")
+    retry_on: tuple[RETRY_REASON, ...] = Field(
+        default=("connect-failure", "reset-before-response", "502", "503"), description="What is tried again."
+    )
+    budget: Percent = Field(
+        default=0.2, description="Retries running at once, of the active exchanges; three are always allowed."
+    )
+    buffer: Size = Field(
+        default=64 * 1024, description="How much of a request body is kept to be sent again."
+    )
+    backoff: Duration = Field(
+        default=0.025, description="Before the second retry, doubled from then on, with jitter."
+    )
+
+
+class Timeouts(Settings):
+    """Limits of time towards an upstream."""
+
+    connect: Duration = Field(default=2.0, description="To be connected, the TLS handshake with it.")
+    response: Duration = Field(default=30.0, description="From the last octet sent to the response head.")
+    idle: Duration = Field(default=60.0, description="Between two reads of a response body.")
+    total: Duration = Field(
+        default=60.0, description="From the request head to the response head, all attempts."
+    )
+
+
+class Pool(Settings):
+    """Connections kept to each target."""
+
+    max_idle: Whole = Field(default=128, ge=0, description="Connections kept.")
+    idle_timeout: Duration = Field(
+        default=30.0, description="An idle one is closed after this, or what Keep-Alive of the target says."
+    )
+    max_connections: Whole | None = Field(
+        default=None, ge=1, description="Per target; further exchanges get 503."
+    )
+
+
+class HashOn(Settings):
+    """What consistent-hash looks at; exactly one source."""
+
+    source: Literal["ip", "path", "header", "cookie", "expression"] = Field(
+        default="ip", description="What decides the target."
+    )
+    name: str | None = Field(default=None, description="Of the header or cookie, or the CEL expression.")
+
+
+class Upstream(Settings):
+    """A named pool of targets."""
+
+    name: Name = Field(description="What routes call it.")
+    targets: tuple[Target, ...] = Field(min_length=1, description="Where it is.")
+    balance: Literal[
+        "round-robin", "least-connections", "least-recently-used", "random", "consistent-hash"
+    ] = Field(default="round-robin", description="How a target is chosen.")
+    hash_on: HashOn = Field(default=HashOn(), description="For consistent-hash.")
+    host: str = Field(default="target", description='Host sent on: "target", "preserve", or a name.')
+    forwarded: Literal["x-forwarded", "rfc7239", "both", "none"] = Field(
+        default="x-forwarded", description="Which fields tell a target who asked."
+    )
+    health: Health = Field(default=Health(), description="How the health of targets is learnt.")
+    retry: Retry = Field(default=Retry(), description="When an exchange is tried again.")
+    timeouts: Timeouts = Field(default=Timeouts(), description="How long is waited.")
+    pool: Pool = Field(default=Pool(), description="Connections kept.")
+    tls: UpstreamTls = Field(default=UpstreamTls(), description="For targets whose url is https.")
+
+
+class Match(Settings):
+    """Which requests a route takes. Give path or path_prefix."""
+
+    methods: tuple[Method, ...] = Field(default=(), description="None: any.")
+    path: str | None = Field(
+        default=None, description='Exact, relative to base_path; "{id}" one segment, "{rest*}" the tail.'
+    )
+    path_prefix: str | None = Field(default=None, description="By whole segments, relative to base_path.")
+    headers: dict[str, str] = Field(default={}, description='Name to value; "*" asks for presence only.')
+    query: dict[str, str] = Field(default={}, description='Name to value; "*" asks for presence only.')
+    when: str | None = Field(default=None, description="CEL.")
+
+
+class UpstreamChoice(Settings):
+    """An upstream under a condition, asked after the post-flow request steps; the first to hold is taken."""
+
+    upstream: Name = Field(description="Its name.")
+    when: str | None = Field(default=None, description="CEL; none: always.")
+
+
+def _form_of_choice(value: object) -> str | None:
+    return "name" if isinstance(value, str) else "list" if isinstance(value, list | tuple) else None
+
+
+Choice = Annotated[
+    Annotated[Name, Tag("name")] | Annotated[tuple[UpstreamChoice, ...], Field(min_length=1), Tag("list")],
+    Discriminator(
+        _form_of_choice,
+        custom_error_type="choice",
+        custom_error_message="expected the name of an upstream, or a list of {when, upstream}",
+    ),
+]
+
+
+class Route(Flows):
+    """Which requests, through which steps, to which upstream."""
+
+    name: Name = Field(description="Shown in logs and metrics.")
+    match: Match = Field(default=Match(path_prefix="/"), description="Which requests it takes.")
+    upstream: Choice | None = Field(default=None, description="None: a step of the route has to answer.")
+    stream: Truth = Field(default=False, description="SSE, WebSocket, large bodies: no step may buffer.")
+    max_buffer: Size = Field(default=1024 * 1024, description="What an expression over the body may buffer.")
+
+
+class Versioning(Settings):
+    """Where a request says which version it wants."""
+
+    source: Literal["path", "header", "query", "media-type"] = Field(
+        default="path",
+        validation_alias="from",
+        serialization_alias="from",
+        description="Where the version is.",
+    )
+    name: str = Field(default="version", description="Of the header, query pair or media-type parameter.")
+    default: Truth = Field(default=False, description="Also takes requests that name no version.")
+
+
+class Api(Flows):
+    """Routes under one base path."""
+
+    name: Name = Field(description="Shown in logs and metrics.")
+    base_path: str = Field(default="/", description="What the paths of its routes are below.")
+    strip_base_path: Truth = Field(
+        default=False, description="Take base_path off before the request is sent on."
+    )
+    hosts: tuple[str, ...] = Field(
+        default=(), description='"api.example.test" or "*.example.test"; none: any.'
+    )
+    api_version: Name | None = Field(default=None, description="The version that this Api is.")
+    versioning: Versioning | None = Field(
+        default=None, description="How requests choose among versions; null: they do not."
+    )
+    deprecated: str | None = Field(
+        default=None, description="Date of deprecation (RFC 3339): answers say so (RFC 9745)."
+    )
+    sunset: str | None = Field(
+        default=None, description="Date of its end (RFC 3339): answers say so (RFC 8594)."
+    )
+    routes: tuple[Route, ...] = Field(min_length=1, description="Their order decides nothing.")
+
+
+class ApiKey(Settings):
+    """A key of a consumer, as its hash."""
+
+    sha256: Sha256 = Field(description="Hex of SHA-256 of the key's UTF-8.")
+    expires: str | None = Field(default=None, description="RFC 3339; refused from then on.")
+
+
+class Consumer(Settings):
+    """Who calls an API."""
+
+    name: Name = Field(description="Shown in logs and metrics.")
+    api_keys: tuple[ApiKey, ...] = Field(
+        default=(), description="Several, so that one can be replaced without a gap."
+    )
+    roles: tuple[str, ...] = Field(default=(), description="What role checks ask for.")
+    scopes: tuple[str, ...] = Field(default=(), description="What scope checks ask for.")
+
+
+class RevisionSettings(Flows):
+    """What is deployed as one: Apis, upstreams, consumers, certificates, flows of the whole gateway."""
+
+    paths: PathRules = Field(default=PathRules(), description="What becomes of ambiguous paths.")
+    upstreams: tuple[Upstream, ...] = Field(default=(), description="Pools of targets.")
+    apis: tuple[Api, ...] = Field(default=(), description="What is offered.")
+    consumers: tuple[Consumer, ...] = Field(default=(), description="Who calls.")
+    certificates: tuple[CertificateFiles, ...] = Field(default=(), description="For every listener with TLS.")

@@ -1,0 +1,183 @@
+"""From a draft to a revision that carries traffic: pools, checks, provisioned policies. All of it, or nothing."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import ssl
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from apigateway.config.model import Configuration, Upstream, UpstreamTls
+from apigateway.dataplane.certificates import CertificateRefused, load_pair
+from apigateway.dataplane.driver import WorkerDriver
+from apigateway.dataplane.health import CheckedPlace, Checker
+from apigateway.dataplane.names import Names
+from apigateway.dataplane.pool import Connect, Road, TargetPool
+from apigateway.dataplane.sni import upstream_context
+from apigateway.errors import ConfigurationRefused, Problem
+from apigateway.flow.drafting import Draft
+from apigateway.flow.live import LiveRevision
+from apigateway.flow.services import Consumers, Services, Shared
+from apigateway.flow.target_state import TargetState
+from apigateway.flow.units import Unit
+from apigateway.flow.upstream import CompiledUpstream, TargetPlace
+from apigateway.ports.interfaces import IClock, IEventLog, IMetrics, IRandom, IStateStore, ITimers
+
+# Provisioning thousands of steps at once would stop the loop: after so many seconds others get their turn.
+SLICE = 0.005
+
+
+@dataclass(frozen=True)
+class Means:
+    """What a deployment is built with; one for a worker."""
+
+    clock: IClock
+    random: IRandom
+    timers: ITimers
+    store: IStateStore
+    events: IEventLog
+    metrics: IMetrics
+    shared: Shared
+    names: Names
+    connect: Connect
+    turn: Callable[[], Deferred[None]]
+
+
+class Deployment:
+    """One revision from its draft to its end. Whatever it holds, it holds as the owner in `means.shared`."""
+
+    def __init__(self, means: Means, configuration: Configuration, draft: Draft, digest: str) -> None:
+        self._means = means
+        self._configuration = configuration
+        self._draft = draft
+        self._digest = digest
+        self._provisioned: list[Unit] = []
+        self.hosts: set[str] = set()
+
+    @property
+    def states(self) -> list[TargetState]:
+        """The targets it balances over."""
+        return [state for upstream in self._draft.upstreams.values() for state in upstream.places]
+
+    async def build(self, driver_of: Callable[[], WorkerDriver]) -> LiveRevision:
+        """Provision everything; ConfigurationRefused, with nothing left behind, where something fails."""
+        draft = self._draft
+        assert draft.router is not None
+        try:
+            for number, settings in enumerate(self._configuration.upstreams):
+                self._connect_upstream(settings, draft.upstreams[settings.name], f"/upstreams/{number}", driver_of)
+            await self._provision()
+        except BaseException:
+            self.close()
+            raise
+        return LiveRevision(
+            self._digest, draft.router, draft.rules, draft.fallback, draft.plans, draft.upstreams
+        )
+
+    def close(self) -> None:
+        """Close every policy, once, and let go of all that is shared."""
+        units, self._provisioned = self._provisioned, []
+        for unit in reversed(units):
+            try:
+                unit.policy.close()
+            except Exception:
+                self._means.events.event(
+                    "error", "a policy failed to close", step=unit.info.place, traceback=Failure().getTraceback()
+                )
+        self._means.shared.release(self)
+
+    # ---- upstreams
+
+    def _connect_upstream(
+        self, settings: Upstream, upstream: CompiledUpstream, pointer: str, driver_of: Callable[[], WorkerDriver]
+    ) -> None:
+        try:
+            context, mark = tls_towards(settings.tls)
+        except (CertificateRefused, OSError) as error:
+            raise ConfigurationRefused([Problem(f"{pointer}/tls", str(error))]) from error
+        for state, place in upstream.places.items():
+            road = Road(place.port, context if place.secure else None, settings.tls.server_name or place.hostname)
+            upstream.connectors[state] = self._pool(settings, place, road, mark)
+            if settings.health.path is not None:
+                self._check(settings, state, place, road, mark, driver_of)
+            else:
+                state.unchecked(self._means.clock.monotonic())
+
+    def _pool(self, settings: Upstream, place: TargetPlace, road: Road, mark: str) -> TargetPool:
+        """The pool of a place; one for all revisions in which everything that matters is the same."""
+        means = self._means
+        self.hosts.add(place.hostname)
+        secure = (mark, road.server_name) if place.secure else ()
+        key = "pool " + repr((settings.name, place.hostname, place.port, secure, settings.pool.model_dump_json()))
+
+        def make() -> TargetPool:
+            pool = TargetPool(
+                means.names.name(place.hostname), road, settings.pool, means.connect, means.timers,
+                means.clock.monotonic,
+            )
+            pool.name.follow(pool)
+            return pool
+
+        return means.shared.get(self, key, make)
+
+    def _check(
+        self, settings: Upstream, state: TargetState, place: TargetPlace, road: Road, mark: str,
+        driver_of: Callable[[], WorkerDriver],
+    ) -> None:
+        means = self._means
+        key = "check " + repr((settings.name, state.name, state.url, mark, settings.health.model_dump_json()))
+
+        def make() -> Checker:
+            checked = CheckedPlace(means.names.name(place.hostname), road, place.host, place.prefix)
+            return Checker(
+                state, checked, settings.health, means.connect, means.timers, means.random, means.clock.monotonic,
+                lambda change: driver_of().health_changed(change),
+            )
+
+        means.shared.get(self, key, make)
+
+    # ---- policies
+
+    async def _provision(self) -> None:
+        means = self._means
+        consumers = Consumers(self._configuration.consumers)
+        began = means.clock.monotonic()
+        for unit in self._draft.units:
+            services = Services(
+                clock=means.clock, random=means.random, timers=means.timers, store=means.store, events=means.events,
+                metrics=means.metrics, consumers=consumers, environment=self._configuration.environment,
+                place=unit.info.place, api=unit.info.api, route=unit.info.route,
+                shared=partial(means.shared.get, self),
+            )
+            await self._provision_one(unit, services)
+            if means.clock.monotonic() - began > SLICE:
+                await means.turn()
+                began = means.clock.monotonic()
+
+    async def _provision_one(self, unit: Unit, services: Services) -> None:
+        try:
+            result = unit.policy.provision(services)
+            if result is not None:
+                await result
+        except Exception as error:
+            text = f"{unit.kind.name} could not be provisioned: {type(error).__name__}: {error}"
+            raise ConfigurationRefused([Problem(unit.info.pointer, text)]) from error
+        self._provisioned.append(unit)
+
+
+def tls_towards(settings: UpstreamTls) -> tuple[ssl.SSLContext, str]:
+    """The TLS context towards targets, and a mark that differs where anything in it does, file contents too."""
+    pair = settings.certificate
+    certificate = None if pair is None else load_pair(pair.cert, pair.key)
+    context = upstream_context(verify=settings.verify, ca=settings.ca, certificate=certificate)
+    content = hashlib.sha256(json.dumps(settings.model_dump(mode="json"), sort_keys=True).encode())
+    for path in (settings.ca, pair.cert if pair else None, pair.key if pair else None):
+        if path is not None:
+            content.update(Path(path).read_bytes())
+    return context, content.hexdigest()

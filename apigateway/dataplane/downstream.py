@@ -1,0 +1,290 @@
+"""A client's connection over HTTP/1: reads requests, runs one exchange after the other, writes their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from apigateway.dataplane.deadline import Deadline
+from apigateway.dataplane.tunnel import Tunnel
+from apigateway.flow.driver import Attempt
+from apigateway.flow.exchange import Connection, Exchange
+from apigateway.flow.machine import Machine
+from apigateway.wire.errors import LocalProtocolError
+from apigateway.wire.headers import Headers
+from apigateway.wire.http1_server import Http1Server
+from apigateway.wire.message import Event, Interim, MessageEnd, Refusal, Request, Response
+
+if TYPE_CHECKING:
+    from apigateway.dataplane.listener import Listener
+
+# What the connection waits for; each has its own time.
+IDLE = 0  # for a request to begin
+HEAD = 1  # for a head that has begun to be complete
+BODY = 2  # for more of a request body
+UPSTREAM = 3  # for others: no time of ours runs
+READER = 4  # for the client to read what is written
+LINGER = 5  # for a client that still sends a body nobody wants, before the close
+
+# After an early answer the rest of the body is read and dropped, so that the close does not reset the connection
+# before the client has read the answer (RFC 9112 9.6); up to so many octets and seconds.
+LINGER_OCTETS = 1024 * 1024
+LINGER_SECONDS = 2.0
+
+
+@implementer(IPushProducer)
+class Downstream(Protocol):
+    """The ClientSide of its exchanges. It is a producer to its own transport: paused while the client does not read."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._wire = Http1Server(listener.limits, listener.scheme)
+        self._deadline = Deadline(listener.timers, listener.now, self._expired)
+        self._machine: Machine | None = None
+        self._tunnel: Tunnel | None = None
+        self._connection = Connection()
+        self._phase = IDLE
+        self._request_done = self._answered = self._pumping = self._closed = False
+        self._body_paused = self._reading_paused = self._writer_paused = False
+        self._dropped = 0
+        self.exchanges = 0
+
+    # ---- told by the transport
+
+    def connectionMade(self) -> None:
+        self._connection = self._listener.describe(self.transport)
+        self.transport.registerProducer(self, True)
+        self._listener.opened(self)
+        self._phase = HEAD  # a connection that never says anything gets the time of a head
+        self._deadline.at(self._listener.now() + self._listener.header_timeout)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._tunnel is not None:
+            self._tunnel.from_client(data)
+        elif self._phase == LINGER:
+            self._drop(data)
+        else:
+            self._pump(self._wire.feed(data))
+
+    def connectionLost(self, reason: Failure = Failure()) -> None:  # noqa: B008
+        self._closed = True
+        self._deadline.stop()
+        self._listener.lost(self)
+        if self._tunnel is not None:
+            self._tunnel.client_lost()
+        machine, self._machine = self._machine, None
+        if machine is not None:
+            machine.client_gone()
+
+    def pauseProducing(self) -> None:
+        """The client does not read: what is written would pile up."""
+        self._writer_paused = True
+        if self._tunnel is not None:
+            self._tunnel.client_full()
+        elif self._machine is not None:
+            self._machine.download_paused()
+            self._phase = READER
+            self._deadline.at(self._listener.now() + self._listener.body_timeout)
+
+    def resumeProducing(self) -> None:
+        """The client reads again."""
+        self._writer_paused = False
+        if self._tunnel is not None:
+            self._tunnel.client_ready()
+        elif self._machine is not None:
+            self._machine.download_resumed()
+            self._settle()
+
+    def stopProducing(self) -> None:
+        """The connection is gone; connectionLost tells."""
+
+    # ---- requests
+
+    def _pump(self, events: Sequence[Event]) -> None:
+        """Work through events, and through the requests behind them, without recursion."""
+        self._pumping = True
+        while True:
+            if events and events[-1].__class__ is MessageEnd:
+                self._request_done = True
+            for event in events:
+                self._take(event)
+            if self._machine is not None or not self._answered or self._closed:
+                break
+            self._answered = False
+            if not self._wire.reusable:
+                self._pumping = False
+                self._end()
+                return
+            self._request_done = False
+            events = self._wire.next_request()
+        self._pumping = False
+        self._settle()
+
+    def _take(self, event: Event) -> None:
+        kind = event.__class__
+        machine = self._machine
+        if kind is Request:
+            self._begin(event)  # type: ignore[arg-type]
+        elif kind is bytes:
+            if machine is not None:
+                machine.request_data(event)  # type: ignore[arg-type]
+        elif kind is MessageEnd:
+            if machine is not None:
+                machine.request_end(event.trailers)  # type: ignore[union-attr]
+        elif kind is Refusal:
+            self._refused(event)  # type: ignore[arg-type]
+
+    def _begin(self, request: Request) -> None:
+        self._machine = machine = self._new_machine(request)
+        machine.begin()
+
+    def _new_machine(self, request: Request) -> Machine:
+        self.exchanges += 1
+        listener = self._listener
+        driver = listener.driver
+        connection = self._connection
+        client = listener.client_of(connection, request) if request.forwarded is not None else connection.peer
+        exchange = Exchange(driver.next_id(), request, connection, client, listener.now())
+        return Machine(driver, self, exchange, driver.revision)
+
+    def _refused(self, refusal: Refusal) -> None:
+        machine = self._machine
+        if machine is None:
+            if self._answered:
+                return
+            # No head that could be read: an exchange all the same, so that it is answered, logged and counted.
+            request = Request(b"-", b"", Headers(), scheme=self._connection.scheme, version="1.1", persistent=False)
+            machine = self._machine = self._new_machine(request)
+        machine.refused(refusal)
+
+    # ---- ClientSide
+
+    def send_interim(self, interim: Interim) -> None:
+        self.transport.write(self._wire.send_interim(interim))
+
+    def send_head(self, response: Response) -> None:
+        close = self._listener.draining or (not self._request_done and not response.upgrade)
+        self.transport.write(self._wire.send_head(response, close=close))
+
+    def send_data(self, chunk: bytes) -> None:
+        try:
+            framed = self._wire.send_data(chunk)
+        except LocalProtocolError:
+            self.abort()
+            return
+        self.transport.write(framed)
+
+    def send_end(self, trailers: Headers | None) -> None:
+        try:
+            end = self._wire.send_end(trailers)
+        except LocalProtocolError:
+            self.abort()
+            return
+        if end:
+            self.transport.write(end)
+
+    def abort(self) -> None:
+        self.transport.abortConnection()
+
+    def pause_request(self) -> None:
+        if not self._body_paused:
+            self._body_paused = True
+            self._read_or_not()
+
+    def resume_request(self) -> None:
+        if self._body_paused:
+            self._body_paused = False
+            self._read_or_not()
+            if not self._pumping:
+                self._settle()
+
+    def join(self, attempt: Attempt, machine: Any) -> None:
+        self._deadline.off()
+        self._tunnel = tunnel = Tunnel(self.transport, attempt, machine, self._listener.timers, self._listener.now)
+        if self._reading_paused:
+            self._body_paused = False
+            self.transport.resumeProducing()
+        tunnel.begin(self._wire.take_rest())
+
+    def done(self, machine: Any) -> None:
+        self._machine = None
+        self._answered = True
+        if self._body_paused:
+            self._body_paused = False
+            self._read_or_not()
+        if self._tunnel is None and not self._pumping and not self._closed:
+            self._pump(())
+
+    # ---- time and reading
+
+    def _settle(self) -> None:
+        """Set what is waited for now, its time, and whether the transport reads."""
+        machine = self._machine
+        if machine is not None:
+            if self._writer_paused:
+                return
+            if self._request_done or self._body_paused:
+                self._phase = UPSTREAM
+                self._deadline.off()
+            else:
+                self._phase = BODY
+                self._deadline.at(self._listener.now() + self._listener.body_timeout)
+        elif self._wire.in_head:
+            if self._phase != HEAD:
+                self._phase = HEAD
+                self._deadline.at(self._listener.now() + self._listener.header_timeout)
+        elif self.exchanges:
+            if self._listener.draining:
+                self.transport.loseConnection()
+                return
+            self._phase = IDLE
+            self._deadline.at(self._listener.now() + self._listener.idle_timeout)
+        self._read_or_not()
+
+    def _read_or_not(self) -> None:
+        wanted = not self._body_paused and not (self._machine is not None and self._wire.waiting)
+        if wanted == self._reading_paused:
+            self._reading_paused = not wanted
+            if wanted:
+                self.transport.resumeProducing()
+            else:
+                self.transport.pauseProducing()
+
+    def _expired(self) -> None:
+        phase, machine = self._phase, self._machine
+        if phase == HEAD and self._wire.in_head:
+            self._refused(Refusal(408, "The request head did not come in time.", "RFC 9110 15.5.9"))
+        elif phase == BODY and machine is not None:
+            machine.late()
+        elif phase in (READER, LINGER):
+            self.transport.abortConnection()
+        else:
+            self.transport.loseConnection()
+
+    # ---- the end
+
+    def close_if_idle(self) -> None:
+        """The listener drains: a connection that carries nothing closes now, the others after their answer."""
+        if self._machine is None and self._tunnel is None and not self._wire.in_head:
+            self.transport.loseConnection()
+
+    def _end(self) -> None:
+        """The connection does not go on. A request that was not read to its end is read a little longer."""
+        if self._request_done:
+            self.transport.loseConnection()
+            return
+        self._phase = LINGER
+        self._deadline.at(self._listener.now() + LINGER_SECONDS)
+        self.transport.loseWriteConnection()
+        self._body_paused = False
+        self._read_or_not()
+
+    def _drop(self, data: bytes) -> None:
+        self._dropped += len(data)
+        if self._dropped > LINGER_OCTETS:
+            self.transport.abortConnection()

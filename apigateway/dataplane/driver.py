@@ -1,0 +1,75 @@
+"""The machine's hands: opens upstream connections, keeps time, tells what happened. One for a worker."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable
+from typing import Any
+
+from apigateway.dataplane.pool import TargetPool
+from apigateway.dataplane.upstream import UpstreamConnection
+from apigateway.flow import faults
+from apigateway.flow.attempting import Attempting
+from apigateway.flow.driver import AttemptFailure
+from apigateway.flow.exchange import Exchange
+from apigateway.flow.live import LiveRevision
+from apigateway.flow.target_state import HealthChange, TargetState
+from apigateway.flow.upstream import CompiledUpstream
+from apigateway.ports.interfaces import IClock, IEventLog, IExchangeLog, IMetrics, IRandom, ITimers
+
+FULL = AttemptFailure(faults.OVERLOADED, "", False, "the target has as many connections as it may")
+
+
+class WorkerDriver:
+    """The Driver of a worker's exchanges. revision: what new exchanges begin with; swapped as one reference."""
+
+    def __init__(
+        self, revision: LiveRevision, clock: IClock, random: IRandom, timers: ITimers, events: IEventLog,
+        metrics: IMetrics, logs: tuple[IExchangeLog, ...],
+    ) -> None:
+        self.revision = revision
+        self.now: Callable[[], float] = clock.monotonic
+        self.random = random
+        self.timers = timers
+        self.events = events
+        self._metrics = metrics
+        self._logs = logs
+        # Unique among workers by its random start; in order within one. No secret hangs on it.
+        self._prefix = random.token(5).hex()
+        self._count = itertools.count(1)
+
+    def next_id(self) -> str:
+        """The id of a new exchange."""
+        return f"{self._prefix}-{next(self._count):x}"
+
+    def open_upstream(
+        self, machine: Attempting, upstream: CompiledUpstream, target: TargetState, fresh: bool
+    ) -> UpstreamConnection | None:
+        pool: TargetPool = upstream.connectors[target]  # type: ignore[assignment]
+        if not fresh:
+            connection = pool.checkout()
+            if connection is not None:
+                connection.carry(machine, upstream.timeouts)
+                return connection
+        opening = pool.open(machine, upstream.timeouts)
+        machine.opening = opening or self.timers.call_later(0, machine.upstream_failed, FULL)
+        return None
+
+    def call_later(self, seconds: float, callable: Callable[[], Any]) -> Any:
+        return self.timers.call_later(seconds, callable)
+
+    def event(self, level: str, message: str, **fields: Any) -> None:
+        self.events.event(level, message, **fields)
+
+    def attempted(self, upstream: str, target: str, result: str) -> None:
+        self._metrics.attempt(upstream, target, result)
+
+    def health_changed(self, change: HealthChange) -> None:
+        level = "info" if change.state in ("healthy", "back") else "warn"
+        self.events.event(
+            level, f"target is {change.state}", upstream=change.upstream, target=change.target, why=change.why
+        )
+
+    def finished(self, exchange: Exchange) -> None:
+        for log in self._logs:
+            log.finished(exchange)

@@ -1,0 +1,124 @@
+"""An address that clients connect to: what its connections share, and who they are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory
+
+from apigateway.config.model import Listener as ListenerSettings
+from apigateway.config.model import ListenerLimits
+from apigateway.dataplane.downstream import Downstream
+from apigateway.dataplane.listener_tls import ListenerTlsContext
+from apigateway.dataplane.peer import peer_certificate
+from apigateway.dataplane.sni import names_for
+from apigateway.flow.exchange import Connection
+from apigateway.ports.interfaces import ITimers
+from apigateway.wire.forwarding import client_address
+from apigateway.wire.ipset import IpSet
+from apigateway.wire.limits import Limits
+from apigateway.wire.message import Request
+
+if TYPE_CHECKING:
+    from apigateway.dataplane.driver import WorkerDriver
+
+
+class Listener(Factory):
+    """Factory of the connections of one listener; `apply` changes what new ones get, the others stay as they are."""
+
+    noisy = False
+
+    def __init__(
+        self, settings: ListenerSettings, driver: WorkerDriver, timers: ITimers, now: Callable[[], float],
+        trusted: IpSet,
+    ) -> None:
+        self.name = settings.name
+        self.driver = driver
+        self.timers = timers
+        self.now = now
+        self.trusted = trusted
+        self.scheme = "https" if settings.tls else "http"
+        self.tls: ListenerTlsContext | None = None
+        self.draining = False
+        self.connections: set[Downstream] = set()
+        self._empty: list[Deferred[None]] = []
+        self.apply(settings, trusted)
+
+    def apply(self, settings: ListenerSettings, trusted: IpSet) -> None:
+        """Limits and trust for connections from now on."""
+        self.settings = settings
+        self.trusted = trusted
+        given = settings.limits
+        self.limits = limits_of(given)
+        self.header_timeout = given.header_timeout
+        self.idle_timeout = given.idle_timeout
+        self.body_timeout = given.body_timeout
+
+    def buildProtocol(self, addr: object) -> Downstream:
+        return Downstream(self)
+
+    # ---- connections
+
+    def opened(self, connection: Downstream) -> None:
+        self.connections.add(connection)
+
+    def lost(self, connection: Downstream) -> None:
+        self.connections.discard(connection)
+        if not self.connections:
+            waiting, self._empty = self._empty, []
+            for one in waiting:
+                one.callback(None)
+
+    def describe(self, transport: Any) -> Connection:
+        """What exchanges may know of a connection."""
+        peer, host = transport.getPeer(), transport.getHost()
+        ip = getattr(peer, "host", "")
+        tls = getattr(transport, "ssl_object", None)
+        common = {
+            "listener": self.name, "peer": ip, "port": getattr(peer, "port", 0), "trusted": ip in self.trusted if ip else False,
+            "local_port": getattr(host, "port", None), "scheme": self.scheme,
+        }
+        if tls is None:
+            return Connection(**common)
+        client_auth = self.settings.tls.client_auth.mode if self.settings.tls else "none"
+        return Connection(
+            **common, tls_version=tls.version() or "", certificate=peer_certificate(tls),
+            # Only where client certificates matter may a name reached by another one be a way around them.
+            certificate_names=names_for(tls) if client_auth != "none" else (),
+        )
+
+    def client_of(self, connection: Connection, request: Request) -> str:
+        """The client behind trusted proxies."""
+        return client_address(connection.peer, request, self.trusted) if connection.trusted else connection.peer
+
+    # ---- draining
+
+    def drain(self) -> None:
+        """Answers from now on end their connection; what is idle closes now."""
+        self.draining = True
+        for connection in list(self.connections):
+            connection.close_if_idle()
+
+    def empty(self) -> Deferred[None]:
+        """Fires when no connection is left."""
+        fired: Deferred[None] = Deferred()
+        if self.connections:
+            self._empty.append(fired)
+        else:
+            fired.callback(None)
+        return fired
+
+    def abort_all(self) -> None:
+        """Cut off what is left."""
+        for connection in list(self.connections):
+            connection.abort()
+
+
+def limits_of(given: ListenerLimits) -> Limits:
+    """A listener's settings as the wire's limits."""
+    return Limits(
+        max_target=given.max_target, max_head=given.max_head, max_field=given.max_field, max_fields=given.max_fields,
+        max_trailers=given.max_trailers, max_body=given.max_body,
+    )

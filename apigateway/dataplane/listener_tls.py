@@ -1,0 +1,86 @@
+"""The certificates of a listener on their way from files to handshakes: loaded, renewed, never half."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from apigateway.config.model import CertificateFiles as CertificatePaths
+from apigateway.config.model import ListenerTls
+from apigateway.dataplane.certificates import Certificate, CertificateFiles, CertificateRefused, load_pair
+from apigateway.dataplane.sni import ListenerTlsSettings, SniTable, TlsListenerContext
+from apigateway.ports.interfaces import IEventLog
+
+
+class ListenerTlsContext:
+    """The certificates of a listener: its own and the revision's, looked at again by time and by reload.
+
+    A pair that is broken leaves what is served as it is: `refresh` says so, and the other names are not touched.
+    """
+
+    def __init__(self, name: str, settings: ListenerTls, more: tuple[CertificatePaths, ...], events: IEventLog) -> None:
+        self._name = name
+        self._events = events
+        self._paths: tuple[CertificatePaths, ...] = ()
+        self._settings = settings
+        self._files = CertificateFiles(())
+        self._good: dict[tuple[str, str], Certificate] = {}
+        self._holder = TlsListenerContext(SniTable(self._load(settings, more, strict=True), tls_settings(settings)))
+        self.context = self._holder.context
+
+    def apply(self, settings: ListenerTls, more: tuple[CertificatePaths, ...], *, only_check: bool = False) -> None:
+        """Take new settings; CertificateRefused, and nothing changes, where a pair is broken."""
+        if only_check:
+            pairs = [load_pair(pair.cert, pair.key) for pair in (*settings.certificates, *more)]
+            SniTable(pairs, tls_settings(settings))
+            return
+        table = SniTable(self._load(settings, more, strict=True), tls_settings(settings))
+        self._settings = settings
+        self._holder.swap(table)
+
+    def refresh(self, now: datetime) -> None:
+        """Look at the files; where some changed, serve what is in them now."""
+        if not self._files.changed():
+            return
+        try:
+            table = SniTable(self._load(self._settings, (), strict=False, paths=self._paths), tls_settings(self._settings))
+        except (CertificateRefused, OSError) as error:
+            self._events.event("error", "renewed certificate refused", listener=self._name, why=str(error))
+            return
+        self._holder.swap(table)
+        for certificate in self._good.values():
+            level = "warn" if certificate.expired(now) else "info"
+            self._events.event(
+                level, "certificate expired" if level == "warn" else "certificate in use", listener=self._name,
+                names=list(certificate.names), serial=format(certificate.serial, "x"), until=certificate.not_after.isoformat(),
+            )
+
+    def _load(
+        self, settings: ListenerTls, more: tuple[CertificatePaths, ...], *, strict: bool,
+        paths: tuple[CertificatePaths, ...] | None = None,
+    ) -> list[Certificate]:
+        """Load every pair at one moment. Not strict: of a broken pair the last good one stays."""
+        wanted = paths if paths is not None else (*settings.certificates, *more)
+        auth = settings.client_auth
+        extra = [path for path in (auth.ca, auth.crl) if path is not None]
+        # Stamped before they are read: what changes in between is seen as changed the next time.
+        files = CertificateFiles([path for pair in wanted for path in (pair.cert, pair.key)] + extra)
+        good: dict[tuple[str, str], Certificate] = {}
+        for pair in wanted:
+            try:
+                good[(pair.cert, pair.key)] = load_pair(pair.cert, pair.key)
+            except (CertificateRefused, OSError) as error:
+                kept = self._good.get((pair.cert, pair.key))
+                if strict or kept is None:
+                    raise
+                good[(pair.cert, pair.key)] = kept
+                self._events.event(
+                    "error", "renewed certificate refused", listener=self._name, file=pair.cert, why=str(error)
+                )
+        self._paths, self._good, self._files = tuple(wanted), good, files
+        return list(good.values())
+
+
+def tls_settings(settings: ListenerTls) -> ListenerTlsSettings:
+    """A listener's TLS as the SNI table wants it."""
+    auth = settings.client_auth
+    return ListenerTlsSettings(settings.strict_sni, settings.min_version, auth.mode, auth.ca, auth.crl)

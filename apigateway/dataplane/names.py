@@ -1,0 +1,171 @@
+"""Names of targets and where they lead now: resolved off the reactor, again by TTL, the last good answer kept a while."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from apigateway.ports.interfaces import IEventLog, IResolver, ITimers, NameNotFound, Resolution, ResolutionFailed
+
+# A TTL of 0 would ask on every turn of the loop; one of a week would outlive every migration.
+SHORTEST_TTL = 1.0
+LONGEST_TTL = 300.0
+RETRY_AFTER = 2.0
+
+
+class Follower(Protocol):
+    """Who has connections to a name."""
+
+    def addresses_changed(self) -> None:
+        """The name leads elsewhere now."""
+
+
+class Name:
+    """One host name (or IP). addresses: where it leads, () while unknown or gone."""
+
+    def __init__(self, host: str) -> None:
+        self.host = host
+        self.addresses: tuple[str, ...] = ()
+        self.problem = ""
+        self.learnt_at = 0.0
+        self._turn = 0
+        self._followers: list[Follower] = []
+        self._waiting: list[Deferred[None]] = []
+
+    def next(self) -> str:
+        """The addresses in turn; NameNotFound where there is none."""
+        if not self.addresses:
+            raise NameNotFound(self.problem or self.host)
+        self._turn += 1
+        return self.addresses[self._turn % len(self.addresses)]
+
+    def knows(self, address: str) -> bool:
+        """Whether the name (still) leads there."""
+        return address in self.addresses
+
+    def wait(self) -> Deferred[None]:
+        """Fires when the next answer is there; fails with what was wrong. At once where it is known to be gone."""
+        if self.problem:
+            failed: Deferred[None] = Deferred()
+            failed.errback(NameNotFound(self.problem))
+            return failed
+        waiting: Deferred[None] = Deferred(self._waiting.remove)
+        self._waiting.append(waiting)
+        return waiting
+
+    def follow(self, follower: Follower) -> None:
+        self._followers.append(follower)
+
+    def forget(self, follower: Follower) -> None:
+        if follower in self._followers:
+            self._followers.remove(follower)
+
+    def learnt(self, addresses: tuple[str, ...], now: float) -> None:
+        """An answer: whoever waits goes on, and connections to other addresses are let go."""
+        changed = set(addresses) != set(self.addresses)
+        self.addresses, self.problem, self.learnt_at = addresses, "", now
+        self._wake(None)
+        if changed:
+            self._tell()
+
+    def lost(self, problem: str, error: Exception) -> None:
+        """It leads nowhere."""
+        self.problem = problem
+        had, self.addresses = self.addresses, ()
+        self._wake(Failure(error))
+        if had:
+            self._tell()
+
+    def _tell(self) -> None:
+        for follower in list(self._followers):
+            follower.addresses_changed()
+
+    def _wake(self, failure: Failure | None) -> None:
+        waiting, self._waiting = self._waiting, []
+        for one in waiting:
+            one.callback(None) if failure is None else one.errback(failure)
+
+
+class Names:
+    """The names of a worker's targets. `name(host)` starts to look one up; `close` stops all of it."""
+
+    def __init__(
+        self, resolver: IResolver, timers: ITimers, now: Callable[[], float], events: IEventLog, max_stale: float
+    ) -> None:
+        self._resolver = resolver
+        self._timers = timers
+        self._now = now
+        self._events = events
+        self._max_stale = max_stale
+        self._names: dict[str, Name] = {}
+        self._pending: dict[str, Any] = {}
+
+    def name(self, host: str) -> Name:
+        """The name, shared by all who ask; an IP leads to itself."""
+        known = self._names.get(host)
+        if known is not None:
+            return known
+        name = self._names[host] = Name(host)
+        if is_address(host):
+            name.addresses = (host,)
+        else:
+            self._look_up(name)
+        return name
+
+    def keep(self, hosts: set[str]) -> None:
+        """Look up no other names any more."""
+        for host in [host for host in self._names if host not in hosts]:
+            self._stop(host)
+            del self._names[host]
+
+    def close(self) -> None:
+        """Stop looking up."""
+        for host in list(self._pending):
+            self._stop(host)
+
+    def _stop(self, host: str) -> None:
+        pending = self._pending.pop(host, None)
+        if pending is not None:
+            pending.cancel()
+
+    def _look_up(self, name: Name) -> None:
+        deferred: Any = self._resolver.resolve(name.host)
+        self._pending[name.host] = deferred
+        deferred.addCallbacks(self._found, self._failed, callbackArgs=(name,), errbackArgs=(name,))
+
+    def _found(self, resolution: Resolution, name: Name) -> None:
+        name.learnt(resolution.addresses, self._now())
+        self._again(name, min(max(resolution.ttl, SHORTEST_TTL), LONGEST_TTL))
+
+    def _failed(self, failure: Failure, name: Name) -> None:
+        if self._names.get(name.host) is not name or self._pending.get(name.host) is None:
+            return
+        stale = self._now() - name.learnt_at
+        if failure.check(NameNotFound):
+            self._gone(name, f"{name.host} does not exist", failure.value)
+        elif not name.addresses or stale > self._max_stale:
+            self._gone(name, f"{name.host} could not be resolved: {failure.value}", ResolutionFailed(str(failure.value)))
+            name.problem = ""
+        self._again(name, RETRY_AFTER)
+
+    def _gone(self, name: Name, problem: str, error: Exception) -> None:
+        if name.addresses or not name.problem:
+            self._events.event("error", "a target's name leads nowhere", host=name.host, why=problem)
+        name.lost(problem, error)
+
+    def _again(self, name: Name, seconds: float) -> None:
+        if self._names.get(name.host) is name:
+            self._pending[name.host] = self._timers.call_later(seconds, self._look_up, name)
+
+
+def is_address(host: str) -> bool:
+    """Whether this is an IP, not a name."""
+    try:
+        ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    return True

@@ -1,0 +1,232 @@
+"""A connection to a target over HTTP/1: carries one exchange at a time, and is kept for the next."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Protocol as Typing
+
+from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Protocol
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from apigateway.config.model import Timeouts
+from apigateway.dataplane.deadline import Deadline
+from apigateway.flow import faults
+from apigateway.flow.driver import AttemptFailure
+from apigateway.ports.interfaces import ITimers
+from apigateway.wire.errors import LocalProtocolError
+from apigateway.wire.headers import Headers
+from apigateway.wire.http1_client import Http1Client
+from apigateway.wire.limits import Limits
+from apigateway.wire.message import Interim, MessageEnd, Refusal, Request, Response
+
+if TYPE_CHECKING:
+    from apigateway.flow.attempting import Attempting
+
+UPSTREAM_LIMITS = Limits(max_head=64 * 1024, max_fields=200, max_field=32 * 1024)
+
+
+class Keeper(Typing):
+    """Who owns the connection between exchanges (a TargetPool)."""
+
+    def keep(self, connection: UpstreamConnection) -> bool:
+        """Take it back for another exchange; False: it is not wanted."""
+
+    def lost(self, connection: UpstreamConnection) -> None:
+        """It is closed."""
+
+
+@implementer(IPushProducer)
+class UpstreamConnection(Protocol):
+    """An Attempt while it carries an exchange. It is a producer to its own transport: paused while the target does not
+    read. address: (IP, port) it goes to. idle_since: monotonic seconds of the end of its last exchange."""
+
+    def __init__(self, keeper: Keeper, address: tuple[str, int], timers: ITimers, now: Callable[[], float]) -> None:
+        self._keeper = keeper
+        self.address = address
+        self._wire = Http1Client(UPSTREAM_LIMITS)
+        self._now = now
+        self._deadline = Deadline(timers, now, self._expired)
+        self._machine: Attempting | None = None
+        self._timeouts = Timeouts()
+        self._latest = 0.0
+        self._head_seen = self._any_seen = self._sent_all = False
+        self._tunnel: Any = None
+        self.reused = False
+        self.closed = False
+        self.idle_until = 0.0
+
+    @property
+    def keep_alive_timeout(self) -> float | None:
+        """Seconds the target said it keeps an idle connection (Keep-Alive: timeout=N)."""
+        return self._wire.keep_alive_timeout
+
+    def carry(self, machine: Attempting, timeouts: Timeouts) -> None:
+        """Begin with an exchange; the machine's deadline ends the wait for a head."""
+        self._machine = machine
+        self._timeouts = timeouts
+        self._latest = machine.deadline
+        self._head_seen = self._any_seen = self._sent_all = False
+
+    # ---- told by the transport
+
+    def connectionMade(self) -> None:
+        self.transport.registerProducer(self, True)
+
+    def dataReceived(self, data: bytes) -> None:
+        if self._tunnel is not None:
+            self._tunnel.from_upstream(data)
+            return
+        self._any_seen = True
+        for event in self._wire.feed(data):
+            machine = self._machine
+            if machine is None:
+                break
+            kind = event.__class__
+            if kind is bytes:
+                machine.response_data(event)  # type: ignore[arg-type]
+            elif kind is Response:
+                self._head_seen = True
+                machine.response_head(event)  # type: ignore[arg-type]
+            elif kind is MessageEnd:
+                self._complete(machine, event)  # type: ignore[arg-type]
+                return
+            elif kind is Interim:
+                machine.interim(event)  # type: ignore[arg-type]
+            else:
+                self._refused(event)  # type: ignore[arg-type]
+                return
+        if self._machine is not None:
+            if self._head_seen:
+                self._deadline.at(self._now() + self._timeouts.idle)
+        elif self._tunnel is None:
+            self.transport.abortConnection()  # octets that nobody asked for (RFC 9112 9.2)
+
+    def connectionLost(self, reason: Failure = Failure()) -> None:  # noqa: B008
+        self.closed = True
+        self._deadline.stop()
+        self._keeper.lost(self)
+        if self._tunnel is not None:
+            self._tunnel.upstream_lost()
+        if self._machine is None:
+            return
+        for event in self._wire.eof():
+            if isinstance(event, MessageEnd):
+                self._complete(self._machine, event)
+                return
+        if self._head_seen:
+            self._fail(AttemptFailure(faults.INCOMPLETE_RESPONSE, "", True, "closed inside the response"))
+        else:
+            text = "closed without an answer" if not self._any_seen else "closed inside the response head"
+            stale = self.reused and not self._any_seen
+            self._fail(AttemptFailure(faults.UPSTREAM_RESET, "reset-before-response", True, text, stale))
+
+    def pauseProducing(self) -> None:
+        """The target does not read."""
+        if self._tunnel is not None:
+            self._tunnel.upstream_full()
+        elif self._machine is not None:
+            self._machine.upload_paused()
+
+    def resumeProducing(self) -> None:
+        """The target reads again."""
+        if self._tunnel is not None:
+            self._tunnel.upstream_ready()
+        elif self._machine is not None:
+            self._machine.upload_resumed()
+
+    def stopProducing(self) -> None:
+        """The connection is gone; connectionLost tells."""
+
+    # ---- Attempt
+
+    def send_head(
+        self, request: Request, target: bytes, host: bytes, extra: Sequence[tuple[bytes, bytes]]
+    ) -> None:
+        self.transport.write(self._wire.send_head(request, target=target, host=host, extra=extra))
+        self._wait_for_head()
+
+    def send_data(self, chunk: bytes) -> None:
+        try:
+            framed = self._wire.send_data(chunk)
+        except LocalProtocolError as error:
+            self._defect(error)
+            return
+        self.transport.write(framed)
+        if not self._head_seen:
+            self._wait_for_head()
+
+    def send_end(self, trailers: Headers | None) -> None:
+        try:
+            end = self._wire.send_end(trailers)
+        except LocalProtocolError as error:
+            self._defect(error)
+            return
+        self._sent_all = True
+        if end:
+            self.transport.write(end)
+
+    def cancel(self) -> None:
+        self._machine = None
+        self._deadline.off()
+        self.transport.abortConnection()
+
+    def pause_response(self) -> None:
+        self._deadline.off()
+        self.transport.pauseProducing()
+
+    def resume_response(self) -> None:
+        self.transport.resumeProducing()
+        if self._head_seen:
+            self._deadline.at(self._now() + self._timeouts.idle)
+
+    def join(self, tunnel: Any) -> bytes:
+        """Become one end of a tunnel; returns the octets that came behind the 101."""
+        self._tunnel = tunnel
+        self._machine = None
+        self._deadline.off()
+        return self._wire.take_rest()
+
+    # ---- inside
+
+    def _wait_for_head(self) -> None:
+        self._deadline.at(min(self._now() + self._timeouts.response, self._latest))
+
+    def _complete(self, machine: Attempting, end: MessageEnd) -> None:
+        self._machine = None
+        self._deadline.off()
+        if self.closed:
+            pass
+        elif not (self._sent_all and self._wire.reusable and self._keeper.keep(self)):
+            self.transport.loseConnection()
+        machine.response_end(end.trailers)
+
+    def _refused(self, refusal: Refusal) -> None:
+        kind = faults.INCOMPLETE_RESPONSE if "incomplete" in refusal.detail else faults.BAD_RESPONSE
+        self.transport.abortConnection()
+        self._fail(AttemptFailure(kind, "", True, f"{refusal.detail} ({refusal.section})"))
+
+    def _expired(self) -> None:
+        if self._machine is None:
+            self.transport.loseConnection()  # it was idle long enough
+            return
+        what = "between two reads of the response" if self._head_seen else "for a response head"
+        self.transport.abortConnection()
+        reason = "" if self._head_seen else "timeout"
+        self._fail(AttemptFailure(faults.RESPONSE_TIMEOUT, reason, True, f"the time {what} is over"))
+
+    def _defect(self, error: LocalProtocolError) -> None:
+        self.transport.abortConnection()
+        self._fail(AttemptFailure(faults.INTERNAL, "", True, f"request could not be framed: {error}"))
+
+    def _fail(self, failure: AttemptFailure) -> None:
+        machine, self._machine = self._machine, None
+        self._deadline.off()
+        if machine is not None:
+            machine.upstream_failed(failure)
+
+    def rest_until(self, when: float) -> None:
+        """It is idle, and closes itself at this time."""
+        self.idle_until = when
+        self._deadline.at(when)

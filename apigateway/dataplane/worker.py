@@ -1,0 +1,309 @@
+"""A worker: listeners, the running revision and the one before, and what operators see of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredLock, DeferredList
+from twisted.internet.interfaces import IListeningPort
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from apigateway import __version__
+from apigateway.config.model import Configuration
+from apigateway.config.revision import digest, withheld
+from apigateway.dataplane.certificates import CertificateRefused
+from apigateway.dataplane.deployment import Deployment, Means
+from apigateway.dataplane.driver import WorkerDriver
+from apigateway.dataplane.listener import Listener
+from apigateway.dataplane.listener_tls import ListenerTlsContext
+from apigateway.dataplane.restart import needs_restart
+from apigateway.errors import ConfigurationRefused, Problem
+from apigateway.flow.drafting import Draft
+from apigateway.flow.explaining import explain
+from apigateway.flow.live import LiveRevision
+from apigateway.flow.target_state import TargetStates
+from apigateway.ports.interfaces import IExchangeLog, IWorker, Reading
+from apigateway.wire.ipset import IpSet
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A configuration that was checked and drafted, ready to be deployed."""
+
+    configuration: Configuration
+    draft: Draft
+
+
+Prepare = Callable[[], Deferred[Candidate]]
+Endpoint = Callable[[Any, Any], Any]
+
+
+class Bound:
+    """A listener, its TLS and its endpoint."""
+
+    def __init__(self, listener: Listener, tls: ListenerTlsContext | None, endpoint: Any) -> None:
+        self.listener, self.tls, self.endpoint = listener, tls, endpoint
+        self.port: IListeningPort | None = None
+
+
+@implementer(IWorker)
+class Worker(Service):
+    """Carries traffic from `startService` until `drain`.
+
+    first: what it starts with. prepare: reads the configuration anew, off the reactor; fails with
+    ConfigurationRefused. taken: told of every configuration that was taken (keeps the last good one).
+    make_endpoint(settings, ssl_context): the endpoint of a listener, with `bind()`.
+    """
+
+    name = "worker"
+
+    def __init__(
+        self, first: Candidate, means: Means, states: TargetStates, logs: Sequence[IExchangeLog], prepare: Prepare,
+        make_endpoint: Endpoint, taken: Callable[[Configuration], None],
+    ) -> None:
+        self._means = means
+        self._states = states
+        self._prepare = prepare
+        self._taken = taken
+        self._first = first
+        self._configuration = first.configuration
+        self._deployments: list[Deployment] = []
+        self._lock = DeferredLock()
+        self._last: dict[str, Any] = {}
+        self._why_not_ready = "starting"
+        self._began = means.clock.wall()
+        self._draft = first.draft
+        empty = LiveRevision("", first.draft.router, first.draft.rules, first.draft.fallback, (), {})  # type: ignore[arg-type]
+        self.driver = WorkerDriver(
+            empty, means.clock, means.random, means.timers, means.events, means.metrics, tuple(logs)
+        )
+        self.bound = [self._bind(settings, make_endpoint) for settings in first.configuration.listeners]
+
+    # ---- life
+
+    def _bind(self, settings: Any, make_endpoint: Endpoint) -> Bound:
+        configuration, means = self._configuration, self._means
+        tls = None
+        if settings.tls is not None:
+            tls = ListenerTlsContext(settings.name, settings.tls, configuration.certificates, means.events)
+        listener = Listener(
+            settings, self.driver, means.timers, means.clock.monotonic, IpSet(configuration.trusted_proxies)
+        )
+        return Bound(listener, tls, make_endpoint(settings, tls.context if tls else None))
+
+    def privilegedStartService(self) -> None:
+        """Bind every address: a port that is taken is an error now, and ports under 1024 are bound as root."""
+        for bound in self.bound:
+            bound.endpoint.bind()
+
+    async def start(self) -> None:
+        """Deploy the first revision, then accept. ConfigurationRefused where it cannot be provisioned."""
+        await self._deploy(self._first)
+        for bound in self.bound:
+            bound.port = await bound.endpoint.listen(bound.listener)
+        self._why_not_ready = ""
+        self._watch_certificates()
+
+    async def drain(self) -> None:
+        """Not ready, then accept no more, then wait for what runs; what is left at the limit is cut off."""
+        settings = self._configuration.drain
+        if self._why_not_ready != "draining":
+            self._why_not_ready = "draining"
+            for bound in self.bound:
+                bound.listener.draining = True
+            await self._sleep(settings.notice)
+            for bound in self.bound:
+                if bound.port is not None:
+                    await bound.port.stopListening()
+                bound.listener.drain()
+            empty = DeferredList([bound.listener.empty() for bound in self.bound])
+            late = self._means.timers.call_later(settings.timeout, self.abort)
+            await empty
+            late.cancel()
+
+    def abort(self) -> None:
+        """End what is left at once."""
+        for bound in self.bound:
+            bound.listener.abort_all()
+
+    def close(self) -> None:
+        """After the drain: let go of everything."""
+        self.driver.revision.retire(lambda: None)
+        for deployment in self._deployments:
+            deployment.close()
+        self._deployments.clear()
+        self._means.names.close()
+
+    def _sleep(self, seconds: float) -> Deferred[None]:
+        done: Deferred[None] = Deferred()
+        self._means.timers.call_later(seconds, done.callback, None)
+        return done
+
+    def _watch_certificates(self) -> None:
+        for bound in self.bound:
+            if bound.tls is not None and bound.listener.settings.tls is not None:
+                self._means.timers.call_later(bound.listener.settings.tls.check_files, self._look_at_files, bound)
+
+    def _look_at_files(self, bound: Bound) -> None:
+        if self._why_not_ready == "draining" or bound.tls is None or bound.listener.settings.tls is None:
+            return
+        bound.tls.refresh(datetime.fromtimestamp(self._means.clock.wall(), UTC))
+        self._means.timers.call_later(bound.listener.settings.tls.check_files, self._look_at_files, bound)
+
+    # ---- revisions
+
+    async def _deploy(self, candidate: Candidate) -> None:
+        """Build beside the running revision, then swap one reference."""
+        configuration, means = candidate.configuration, self._means
+        name = digest(configuration.revision)
+        deployment = Deployment(means, configuration, candidate.draft, name)
+        live = await deployment.build(lambda: self.driver)
+        old, self.driver.revision = self.driver.revision, live
+        self._configuration, self._draft = configuration, candidate.draft
+        previous = self._deployments[-1] if self._deployments else None
+        self._deployments.append(deployment)
+        old.retire(lambda: self._retired(previous))
+        self._last = {"taken": True, "digest": name, "at": self._now_text(), "problems": []}
+        means.metrics.digest(name)
+        means.metrics.reload("taken")
+        self._taken(configuration)
+
+    def _retired(self, deployment: Deployment | None) -> None:
+        """The last exchange of a revision has ended."""
+        if deployment is not None and deployment in self._deployments:
+            self._deployments.remove(deployment)
+            deployment.close()
+        kept = [one for one in self._deployments]
+        self._states.keep([state for one in kept for state in one.states])
+        self._means.names.keep({host for one in kept for host in one.hosts})
+
+    def reload(self) -> Deferred[dict[str, Any]]:
+        """Prepare, deploy, swap; one at a time. Never fails: what was wrong is in the result."""
+        return self._lock.run(lambda: Deferred.fromCoroutine(self._reload()))
+
+    async def _reload(self) -> dict[str, Any]:
+        try:
+            candidate = await self._prepare()
+            restart = needs_restart(self._configuration, candidate.configuration)
+            if restart:
+                raise ConfigurationRefused(restart)
+            self._apply_listeners(candidate.configuration, only_check=True)
+            await self._deploy(candidate)
+            self._apply_listeners(candidate.configuration, only_check=False)
+        except ConfigurationRefused as refused:
+            self._refused(refused.problems)
+        except Exception as error:
+            self._means.events.event("error", "reload failed", traceback=Failure().getTraceback())
+            self._refused([Problem("", f"{type(error).__name__}: {error}")])
+        return self._last
+
+    def _refused(self, problems: Sequence[Problem]) -> None:
+        texts = [str(problem) for problem in problems]
+        self._last = {
+            "taken": False, "digest": self.driver.revision.digest, "at": self._now_text(), "problems": texts,
+        }
+        self._means.metrics.reload("refused")
+        self._means.events.event("error", "configuration refused, the running revision stays", problems=texts)
+
+    def _apply_listeners(self, configuration: Configuration, *, only_check: bool) -> None:
+        trusted = IpSet(configuration.trusted_proxies)
+        by_name = {settings.name: settings for settings in configuration.listeners}
+        for bound in self.bound:
+            settings = by_name[bound.listener.name]
+            try:
+                if bound.tls is not None and settings.tls is not None:
+                    bound.tls.apply(settings.tls, configuration.certificates, only_check=only_check)
+            except (CertificateRefused, OSError) as error:
+                number = configuration.listeners.index(settings)
+                raise ConfigurationRefused([Problem(f"/listeners/{number}/tls", str(error))]) from error
+            if not only_check:
+                bound.listener.apply(settings, trusted)
+
+    # ---- IWorker
+
+    def live(self) -> bool:
+        return True
+
+    def ready(self) -> tuple[bool, str]:
+        return not self._why_not_ready, self._why_not_ready
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "version": __version__,
+            "environment": self._configuration.environment,
+            "uptime_seconds": round(self._means.clock.wall() - self._began, 3),
+            "ready": not self._why_not_ready,
+            "why_not_ready": self._why_not_ready,
+            "revision": self.driver.revision.digest,
+            "exchanges_running": self.driver.revision.active,
+            "revisions_in_use": len(self._deployments),
+            "last_reload": self._last,
+            "listeners": [
+                {"name": bound.listener.name, "address": bound.listener.settings.address,
+                 "tls": bound.tls is not None, "connections": len(bound.listener.connections)}
+                for bound in self.bound
+            ],
+            "unverified_upstreams": [
+                upstream.name for upstream in self._configuration.upstreams if not upstream.tls.verify
+            ],
+        }
+
+    def configuration(self) -> dict[str, Any]:
+        return withheld(self._configuration)
+
+    def upstreams(self) -> list[dict[str, Any]]:
+        now = self._means.clock.monotonic()
+        return [
+            {
+                "name": upstream.name, "balance": upstream.settings.balance, "verified": upstream.settings.tls.verify,
+                "targets": [self._target(upstream, state, now) for state in upstream.places],
+            }
+            for upstream in self.driver.revision.upstreams.values()
+        ]
+
+    def _target(self, upstream: Any, state: Any, now: float) -> dict[str, Any]:
+        pool = upstream.connectors[state]
+        return {
+            "name": state.name, "url": state.url, "healthy": state.healthy, "draining": state.draining,
+            "usable": state.out_until <= now, "why": state.out(now), "active": state.active,
+            "connections": {"idle": pool.idle, "busy": pool.busy}, "addresses": list(pool.name.addresses),
+        }
+
+    def drain_target(self, upstream: str, target: str, draining: bool) -> dict[str, Any]:
+        found = self.driver.revision.upstreams[upstream]
+        for state in found.places:
+            if state.name == target:
+                state.drain(draining)
+                self._means.events.event(
+                    "info", "target drains" if draining else "target serves again", upstream=upstream, target=target
+                )
+                return self._target(found, state, self._means.clock.monotonic())
+        raise LookupError(target)
+
+    def explain(self, method: str, url: str, headers: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        return explain(self._draft, method, url, headers, now=self._means.clock.monotonic())
+
+    def readings(self) -> list[Reading]:
+        """Figures for the metrics page."""
+        readings = [
+            Reading("connections", (bound.listener.name,), float(len(bound.listener.connections)))
+            for bound in self.bound
+        ]
+        now = self._means.clock.monotonic()
+        for upstream in self.driver.revision.upstreams.values():
+            for state in upstream.places:
+                pool: Any = upstream.connectors[state]
+                names = (upstream.name, state.name)
+                readings.append(Reading("target_healthy", names, float(state.out_until <= now)))
+                readings.append(Reading("target_active", names, float(state.active)))
+                readings.append(Reading("upstream_connections", (*names, "idle"), float(pool.idle)))
+                readings.append(Reading("upstream_connections", (*names, "busy"), float(pool.busy)))
+        return readings
+
+    def _now_text(self) -> str:
+        return datetime.fromtimestamp(self._means.clock.wall(), UTC).isoformat(timespec="seconds")

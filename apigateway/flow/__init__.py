@@ -1,0 +1,1 @@
+"""The pipeline, without I/O: routing, plans, the exchange and its phases."""

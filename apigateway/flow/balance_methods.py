@@ -1,0 +1,144 @@
+"""The ways to balance: each chooses among targets that may be chosen, of which there is at least one."""
+
+from __future__ import annotations
+
+from bisect import bisect
+from collections.abc import Callable, Sequence
+from hashlib import blake2b
+from struct import unpack
+from typing import Protocol
+
+from apigateway.flow.exchange import Exchange
+from apigateway.flow.target_state import TargetState
+from apigateway.ports.interfaces import IRandom
+
+
+class Choice:
+    """A target with the weight that this revision gives it (> 0)."""
+
+    __slots__ = ("state", "weight")
+
+    def __init__(self, state: TargetState, weight: int) -> None:
+        self.state = state
+        self.weight = weight
+
+
+class Method(Protocol):
+    """A way to balance. usable: in the order of the configuration."""
+
+    def __call__(self, usable: Sequence[Choice], exchange: Exchange) -> TargetState: ...
+
+
+def round_robin(usable: Sequence[Choice], exchange: Exchange) -> TargetState:
+    """By weight, evenly spread ("smooth", as nginx does it): everyone gains its weight, the richest is taken
+    and pays what all of them gained. Exact over every full round while the same targets are usable."""
+    total = 0
+    best: TargetState | None = None
+    most = 0
+    for choice in usable:
+        state = choice.state
+        weight = choice.weight
+        total += weight
+        current = state.current = state.current + weight
+        if best is None or current > most:
+            best, most = state, current
+    assert best is not None
+    best.current = most - total
+    return best
+
+
+def least_connections(usable: Sequence[Choice], exchange: Exchange) -> TargetState:
+    """The lowest (active + 1) / weight; of several, by round robin.
+
+    With nothing running anywhere that would always be the heaviest: then, too, it is round robin by weight,
+    so that calls one after the other are spread (RC-O16).
+    """
+    ties: list[Choice] = []
+    least = 0.0
+    idle = True
+    for choice in usable:
+        active = choice.state.active
+        idle = idle and active == 0
+        load = (active + 1) / choice.weight
+        if not ties or load < least:
+            ties, least = [choice], load
+        elif load == least:
+            ties.append(choice)
+    if idle:
+        return round_robin(usable, exchange)
+    return ties[0].state if len(ties) == 1 else round_robin(ties, exchange)
+
+
+def least_recently_used(usable: Sequence[Choice], exchange: Exchange) -> TargetState:
+    """The one whose last turn is longest ago; weights do not count (but 0 is none)."""
+    return min(usable, key=_turn).state
+
+
+def _turn(choice: Choice) -> int:
+    return choice.state.turn
+
+
+class TwoChoices:
+    """Two different ones drawn by weight, the less loaded of them taken, the first drawn where they are
+    even."""
+
+    def __init__(self, random: IRandom) -> None:
+        self._random: Callable[[], float] = random.random
+
+    def __call__(self, usable: Sequence[Choice], exchange: Exchange) -> TargetState:
+        first = self._draw(usable)
+        if len(usable) == 1:
+            return first.state
+        second = self._draw([choice for choice in usable if choice is not first])
+        less = second.state.active * first.weight < first.state.active * second.weight
+        return second.state if less else first.state
+
+    def _draw(self, choices: Sequence[Choice]) -> Choice:
+        rest = self._random() * sum(choice.weight for choice in choices)
+        for choice in choices:
+            rest -= choice.weight
+            if rest < 0:
+                return choice
+        return choices[-1]
+
+
+# Points of the heaviest target. A share is off by about 1/sqrt(points), 4 %: well within the fifth by which
+# more keys than a target's fair share may move when it leaves.
+_POINTS = 512
+_POINTS_A_DIGEST = 16
+
+
+class HashRing:
+    """The same key goes to the same target (a ring, 32-bit points). When a target leaves, only its keys move;
+    they spread over the others. A target's points are made of its name alone, so the ring is the same in
+    every worker."""
+
+    def __init__(self, choices: Sequence[Choice], key: Callable[[Exchange], bytes]) -> None:
+        self._key = key
+        self._count = len(choices)
+        heaviest = max((choice.weight for choice in choices), default=1)
+        placed = sorted(
+            (point, choice.state.name, choice)
+            for choice in choices
+            for point in _points(choice.state.name, max(1, _POINTS * choice.weight // heaviest))
+        )
+        self._points = [point for point, _, _ in placed]
+        self._owners = [choice for _, _, choice in placed]
+
+    def __call__(self, usable: Sequence[Choice], exchange: Exchange) -> TargetState:
+        owners = self._owners
+        digest = blake2b(self._key(exchange), digest_size=4).digest()
+        start = bisect(self._points, int.from_bytes(digest, "little"))
+        if start == len(owners):
+            start = 0
+        if len(usable) == self._count:
+            return owners[start].state
+        around = range(start - len(owners), start)
+        return next(owners[place].state for place in around if owners[place] in usable)
+
+
+def _points(name: str, count: int) -> list[int]:
+    points: list[int] = []
+    for number in range((count + _POINTS_A_DIGEST - 1) // _POINTS_A_DIGEST):
+        points += unpack("<16I", blake2b(f"{number}/{name}".encode()).digest())
+    return points[:count]

@@ -1,0 +1,121 @@
+"""CEL expressions over an exchange, compiled once and cheap to evaluate.
+
+What an evaluation may cost is bounded when it is compiled, since the engine sets no limit: at most 4 KiB of source,
+eight macros, none inside another; patterns of `matches()` written out, and matched in linear time; and while it is
+evaluated at most 2000 values of each map, list or body are looked at.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cel
+
+from apigateway.flow.exchange import Connection, Exchange
+from apigateway.flow.expression_names import MAX_SOURCE, Names
+from apigateway.flow.faults import INTERNAL, Fault
+from apigateway.flow.variables import NOTHING_AROUND, Surroundings, variables
+from apigateway.ports.interfaces import IClock
+from apigateway.wire.headers import Headers
+from apigateway.wire.message import Request, Response
+
+
+class Expression:
+    """A compiled expression.
+
+    source: as written. needs_request_body: names request.json or request.xml. needs_response: names the response.
+    """
+
+    __slots__ = ("_constants", "_execute", "_functions", "_getters", "needs_request_body", "needs_response", "source")
+
+    def __init__(self, source: str, around: Surroundings = NOTHING_AROUND) -> None:
+        """ValueError with the reason where the source is not to be taken."""
+        if len(source) > MAX_SOURCE:
+            raise ValueError(f"an expression of more than {MAX_SOURCE} characters")
+        # First as written, so that what is said about the syntax is about what its author sees.
+        cel.compile(source)
+        names = Names(source, variables(around))
+        self.source = source
+        self.needs_request_body = names.needs_body
+        self.needs_response = names.needs_response
+        self._getters = tuple(names.getters.items())
+        self._functions = tuple(names.functions.items())
+        self._constants = names.constants
+        self._execute = cel.compile(names.source).execute
+
+    def value(self, exchange: Exchange) -> Any:
+        """What it gives: bool, int, float, str, bytes, list, dict, datetime, timedelta or None.
+
+        Fault(INTERNAL) where it fails, its private text telling why; Fault(BAD_REQUEST) where the body that it names
+        cannot be read, or it would have to look at too much. As CEL has it, a failure on one side of && or || does
+        not count where the other side alone decides; an unreadable body always does.
+        """
+        given: dict[str, Any] = {name: get(exchange) for name, get in self._getters}
+        if self._constants:
+            given.update(self._constants)
+        if self._functions:
+            return self._value_by_calls(given, exchange)
+        try:
+            return self._execute(given)
+        except BaseException as error:
+            raise self._fault(error) from error
+
+    def _value_by_calls(self, given: dict[str, Any], exchange: Exchange) -> Any:
+        faults: list[Fault] = []
+
+        def noting_faults(call: Any) -> Any:
+            def called(*arguments: Any) -> Any:
+                try:
+                    return call(*arguments)
+                except Fault as fault:
+                    faults.append(fault)
+                    raise
+
+            return called
+
+        for name, make in self._functions:
+            given[name] = noting_faults(make(exchange))
+        try:
+            value = self._execute(given)
+        except BaseException as error:
+            raise (faults[0] if faults else self._fault(error)) from error
+        if faults:
+            raise faults[0]
+        return value
+
+    def _fault(self, error: BaseException) -> Fault:
+        # A panic of the engine is no Exception, and is as much its failure as any other error.
+        if not isinstance(error, Exception) and type(error).__name__ != "PanicException":
+            raise error
+        return Fault(INTERNAL, private=f"expression {self.source!r}: {error}")
+
+
+def compile_expression(
+    source: str, *, response_side: bool = False, clock: IClock | None = None, environment: str = "default"
+) -> Expression:
+    """Compile; ValueError with the reason for a syntax error, an unknown name (with the nearest one) or too much work.
+
+    response_side: the response may be named. clock: what `time.now` reads; without one `time` is unknown.
+    environment: what `env` reads.
+    """
+    return Expression(source, Surroundings(response_side, clock, environment))
+
+
+def check_result(expression: Expression, wanted: tuple[type, ...], what: str) -> None:
+    """Try it on an empty exchange, so that a result of the wrong kind is found now and not by a client.
+
+    ValueError where it gives none of the types wanted, or compares or adds what cannot be. Other failures say
+    nothing: a parameter that is not there now is there later.
+    """
+    if expression.needs_request_body:
+        return
+    exchange = Exchange("", Request(b"GET", b"/", Headers()), Connection(), "", 0.0)
+    exchange.response = Response(200, Headers())
+    try:
+        value = expression.value(exchange)
+    except Fault as fault:
+        if isinstance(fault.__cause__, TypeError):
+            raise ValueError(f"cannot be evaluated: {fault.__cause__}") from None
+        return
+    if type(value) not in wanted:
+        raise ValueError(f"gives {type(value).__name__}, not {what}")

@@ -1,0 +1,174 @@
+"""The state of an exchange's machine, and what all of its parts share: transitions, waiting, letting go."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from apigateway.flow.driver import Attempt, ClientSide, Driver
+from apigateway.flow.exchange import Exchange
+from apigateway.flow.faults import INTERNAL, STEP_TIMEOUT, Fault
+from apigateway.flow.plan import Entry, Plan
+from apigateway.flow.steps import StepInfo, as_deferred
+from apigateway.flow.upload import Upload
+
+if TYPE_CHECKING:
+    from apigateway.flow.live import LiveRevision
+    from apigateway.flow.target_state import TargetState
+    from apigateway.flow.upstream import CompiledUpstream
+
+# States. Each exchange goes through them downwards only; SENDING may be entered again for another attempt.
+STEPS = 0  # request steps run, or one is waited for, or the body they want is collected
+SENDING = 1  # an attempt is open or being opened; no response head was accepted yet
+SHAPING = 2  # a response or a Reply is there; response steps run, or one is waited for, or the body is collected
+ANSWERING = 3  # the head went to the client; the body follows
+FAILING = 4  # a fault is being shaped into an answer
+TUNNEL = 5  # after a 101: octets pass both ways, HTTP is over
+OVER = 6  # finished, logged, let go
+
+NAMES = ("STEPS", "SENDING", "SHAPING", "ANSWERING", "FAILING", "TUNNEL", "OVER")
+
+NEXT = (
+    frozenset((SENDING, SHAPING, FAILING, OVER)),  # STEPS
+    frozenset((SENDING, SHAPING, FAILING, OVER)),  # SENDING
+    frozenset((ANSWERING, FAILING, OVER)),  # SHAPING
+    frozenset((TUNNEL, OVER)),  # ANSWERING
+    frozenset((ANSWERING, OVER)),  # FAILING
+    frozenset((OVER,)),  # TUNNEL
+    frozenset(),  # OVER
+)
+
+
+class MachineState:
+    """Fields and the moves they allow.
+
+    reached: index of the last request entry that was called, or their number when all went through.
+    upload: None where the request has no body. opening: what cancels the connection that is being
+    opened for the attempt.
+    hooks, infos: what the current direction walks. held: pieces of the response that cannot be passed on yet.
+    """
+
+    __slots__ = (
+        "attempt", "client", "collect_most", "collecting", "deadline", "driver", "exchange", "extra", "held", "held_size",
+        "hooks", "infos", "opening", "plan", "reached", "response_hooks", "response_over", "resume_at", "retrying",
+        "revision", "stale_used", "state", "target", "timer", "trailers", "tried", "upload", "upstream", "waiting",
+    )
+
+    def __init__(self, driver: Driver, client: ClientSide, exchange: Exchange, revision: LiveRevision) -> None:
+        self.driver = driver
+        self.client = client
+        self.exchange = exchange
+        self.revision = revision
+        self.plan: Plan = revision.fallback
+        self.state = STEPS
+        self.reached = -1
+        self.upload: Upload | None = None
+        self.attempt: Attempt | None = None
+        self.opening: Any = None
+        self.upstream: CompiledUpstream | None = None
+        self.target: TargetState | None = None
+        self.waiting: Deferred[Any] | None = None
+        self.timer: Any = None
+        self.held: list[bytes] | None = None
+        self.held_size = self.collect_most = self.resume_at = 0
+        self.collecting = False
+        self.response_over = False
+        self.deadline = 0.0
+        self.retrying = False
+        self.stale_used = False
+        self.tried: list[TargetState] | None = None
+        self.extra: Sequence[tuple[bytes, bytes]] | None = None
+        self.trailers: Any = None
+        self.response_hooks: Sequence[Entry] = ()
+
+    def _to(self, state: int) -> None:
+        """Change state; a move the table does not know is a defect and stops the exchange."""
+        if state not in NEXT[self.state]:
+            raise RuntimeError(f"exchange {self.exchange.id}: {NAMES[self.state]} -> {NAMES[state]}")
+        self.state = state
+
+    # ---- waiting for a hook
+
+    def _wait(self, outcome: Any, info: StepInfo | None, resume: Callable[[Any], None]) -> None:
+        """Go on with `resume(result)` when what a hook returned is there: None, a Reply, or an exception."""
+        try:
+            deferred = as_deferred(outcome)
+        except TypeError as error:
+            resume(error)
+            return
+        self.waiting = deferred
+        limit = info.timeout if info is not None else 5.0
+
+        def settled(result: Any) -> None:
+            if self.waiting is not deferred:
+                return
+            self.waiting = None
+            self._stop_timer()
+            resume(result.value if isinstance(result, Failure) else result)
+
+        def late() -> None:
+            self.timer = None
+            self.waiting = None
+            deferred.cancel()
+            resume(Fault(STEP_TIMEOUT, private=f"no answer within {limit:g} s"))
+
+        self.timer = self.driver.call_later(limit, late)
+        deferred.addBoth(settled)
+
+    def _stop_timer(self) -> None:
+        if self.timer is not None:
+            self.timer.cancel()
+            self.timer = None
+
+    def _stop_waiting(self) -> None:
+        """Call off a hook that is waited for."""
+        waiting, self.waiting = self.waiting, None
+        self._stop_timer()
+        if waiting is not None:
+            waiting.addErrback(lambda failure: None)
+            waiting.cancel()
+
+    # ---- faults from hooks
+
+    def _fault_of(self, error: BaseException, info: StepInfo | None) -> Fault:
+        """The Fault for what a hook raised. Any exception that is none becomes INTERNAL: its text is for the log only,
+        under an id that the client is told too."""
+        if isinstance(error, Fault):
+            fault = error
+        else:
+            incident = secrets.token_hex(6)
+            fault = Fault(INTERNAL, private=f"{type(error).__name__}: {error}", members={"incident": incident})
+            self.driver.event(
+                "error", "a policy failed", exchange=self.exchange.id, incident=incident,
+                step=info.place if info else "", traceback=Failure(error).getTraceback(),
+            )
+        if info is not None and not fault.step:
+            fault.step = info.name
+        return fault
+
+    # ---- letting go of an attempt
+
+    def _drop_attempt(self, result: str) -> None:
+        """Give the attempt up, if there is one, and count it as over."""
+        attempt, self.attempt = self.attempt, None
+        if attempt is not None:
+            attempt.cancel()
+        elif self.opening is not None:
+            self.opening.cancel()
+            self.opening = None
+        self._leave_target(result)
+
+    def _leave_target(self, result: str) -> None:
+        """The attempt is over: its target carries one exchange less. Safe to call again."""
+        target, self.target = self.target, None
+        if target is None or self.upstream is None:
+            return
+        target.ended()
+        if self.retrying:
+            self.retrying = False
+            self.upstream.budget.retry_ended()
+        self.driver.attempted(self.upstream.name, target.name, result)

@@ -1,0 +1,199 @@
+"""A step made ready: the policy object, what the machine has to know of it, and the wrappers its settings ask for."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
+
+from apigateway.flow.exchange import Exchange
+from apigateway.flow.faults import Fault
+from apigateway.flow.interfaces import ICondition
+from apigateway.flow.outcome import Outcome, Reply, Verdict
+from apigateway.ports.interfaces import IMetrics
+
+Hook = Callable[[Exchange], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class StepInfo:
+    """What logs, metrics and `plan` say of a step. pointer: where it stands in the configuration."""
+
+    name: str
+    kind: str
+    place: str
+    pointer: str
+    timeout: float = 5.0
+    shadow: bool = False
+    lenient: bool = False
+    api: str = ""
+    route: str = ""
+
+
+class NeedBody:
+    """Outcome of an entry that cannot go on before the request body is complete."""
+
+    __slots__ = ("max",)
+
+    def __init__(self, max_octets: int) -> None:
+        self.max = max_octets
+
+    def __call__(self, exchange: Exchange) -> NeedBody | None:
+        return self if exchange.request.body is None else None
+
+
+class Gate:
+    """Entry in front of what only runs under a condition: jumps over it where the condition does not hold, and leaves
+    its bit in `exchange.gates` where it does, for the response direction."""
+
+    __slots__ = ("bit", "condition", "jump")
+
+    def __init__(self, condition: ICondition, bit: int) -> None:
+        self.condition = condition
+        self.bit = bit
+        self.jump = 0
+
+    def __call__(self, exchange: Exchange) -> int | None:
+        if self.condition.holds(exchange):
+            exchange.gates |= self.bit
+            return None
+        return self.jump
+
+
+def gated(hook: Hook, mask: int) -> Hook:
+    """A response hook that runs only where the gates it stands behind were passed on the request."""
+    if not mask:
+        return hook
+
+    def passed(exchange: Exchange) -> Any:
+        return hook(exchange) if exchange.gates & mask == mask else None
+
+    return passed
+
+
+def conditional(hook: Hook, condition: ICondition | None) -> Hook:
+    """A hook of the response or error direction with a `when` of its own."""
+    if condition is None:
+        return hook
+
+    def held(exchange: Exchange) -> Any:
+        return hook(exchange) if condition.holds(exchange) else None
+
+    return held
+
+
+def with_body_only(hook: Hook) -> Hook:
+    """A response hook of a kind that works on the body: there is none after HEAD, in 204 and 304."""
+
+    def passed(exchange: Exchange) -> Any:
+        response = exchange.response
+        return None if response is None or response.bodiless else hook(exchange)
+
+    return passed
+
+
+def enforced(hook: Hook, info: StepInfo, metrics: IMetrics) -> Hook:
+    """The hook as its step's settings want it: plain, lenient, or in the shadow."""
+    if info.shadow:
+        return _shadow(hook, info, metrics)
+    return _lenient(hook, info, metrics) if info.lenient else hook
+
+
+def _lenient(hook: Hook, info: StepInfo, metrics: IMetrics) -> Hook:
+    """`on_error: continue`: an error of the policy is counted and passed over; a Fault is a verdict, not an error."""
+
+    def failed(failure: Failure) -> None:
+        failure.trap(Exception)
+        if failure.check(Fault):
+            failure.raiseException()
+        metrics.step_outcome(info.name, info.kind, "error-continued")
+
+    def call(exchange: Exchange) -> Outcome:
+        try:
+            outcome = hook(exchange)
+        except Fault:
+            raise
+        except Exception:
+            failed(Failure())
+            return None
+        if outcome is None or isinstance(outcome, Reply):
+            return outcome  # type: ignore[no-any-return]
+        return as_deferred(outcome).addErrback(failed)
+
+    return call
+
+
+def _shadow(hook: Hook, info: StepInfo, metrics: IMetrics) -> Hook:
+    """`mode: shadow`: what the step would have done is noted; the message is put back as it was."""
+
+    def said(exchange: Exchange, verdict: str) -> None:
+        exchange.note(f"shadow.{info.name}", verdict)
+        metrics.step_outcome(info.name, info.kind, f"shadow-{verdict.split(' ')[0]}")
+
+    def call(exchange: Exchange) -> Outcome:
+        restore = _snapshot(exchange)
+
+        def settled(result: Any) -> None:
+            restore()
+            said(exchange, _verdict(result))
+
+        try:
+            outcome = hook(exchange)
+        except Exception:
+            settled(Failure())
+            return None
+        if outcome is None or isinstance(outcome, Reply):
+            settled(outcome)
+            return None
+        return as_deferred(outcome).addBoth(settled)
+
+    return call
+
+
+def _verdict(result: Any) -> str:
+    if isinstance(result, Failure):
+        fault = result.value
+        return f"fault {fault.kind.slug}" if isinstance(fault, Fault) else f"error {type(fault).__name__}"
+    return f"reply {result.status}" if isinstance(result, Reply) else "pass"
+
+
+def _snapshot(exchange: Exchange) -> Callable[[], None]:
+    """Remember head, body and identity; the function returned puts them back."""
+    request, response, identity = exchange.request, exchange.response, exchange.identity
+    lines, method, target = list(request.headers.lines), request.method, request.target
+    octets = None if request.body is None else request.body.data
+    slots = None if exchange.slots is None else dict(exchange.slots)
+    answer = None if response is None else (response.status, list(response.headers.lines))
+
+    def restore() -> None:
+        request.headers.lines[:] = lines
+        request.method = method
+        request.retarget(target)
+        if octets is not None and request.body.data is not octets:
+            request.body.data = octets
+        exchange.identity, exchange.slots = identity, slots
+        if response is not None and answer is not None:
+            response.status = answer[0]
+            response.headers.lines[:] = answer[1]
+        exchange.response = response
+
+    return restore
+
+
+def as_deferred(awaitable: Awaitable[Verdict] | Deferred[Verdict]) -> Deferred[Any]:
+    """A Deferred of what a hook returned instead of an outcome; TypeError for what can never become one."""
+    if isinstance(awaitable, Deferred):
+        return awaitable
+    if inspect.iscoroutine(awaitable):
+        return Deferred.fromCoroutine(awaitable)
+    if inspect.isawaitable(awaitable):
+        return Deferred.fromCoroutine(_awaited(awaitable))
+    raise TypeError(f"a hook returned {type(awaitable).__name__}: neither None, a Reply nor an awaitable")
+
+
+async def _awaited(awaitable: Awaitable[Any]) -> Any:
+    return await awaitable

@@ -1,0 +1,217 @@
+"""The ports. Each names what it promises; a twin in memory and the real thing pass the same contract tests."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from zope.interface import Attribute, Interface
+
+
+class IClock(Interface):
+    """Time, in seconds."""
+
+    def monotonic() -> float:
+        """Never goes back, and does not jump when the clock of the machine is set: for every timer."""
+
+    def wall() -> float:
+        """Seconds since 1970 UTC, for dates that people or tokens name."""
+
+
+class IRandom(Interface):
+    """Randomness."""
+
+    def random() -> float:
+        """Uniform in [0, 1); need not be unpredictable."""
+
+    def token(octets: int) -> bytes:
+        """Octets nobody can predict."""
+
+
+class ICancellable(Interface):
+    """What was started and can be called off."""
+
+    def cancel() -> None:
+        """Call it off; harmless when it is over already."""
+
+
+class ITimers(Interface):
+    """Calls later on the reactor's own thread."""
+
+    def call_later(seconds: float, callable: Callable[..., Any], *args: Any) -> Any:
+        """Call once after so many seconds; returns an ICancellable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One rule of a limit, ready to be counted.
+
+    key: names the counter; equal keys share it. limit: how many units at most in `period` seconds (> 0).
+    algorithm: "sliding-window", "fixed-window" or "token-bucket" (capacity `limit`, refilled over `period`).
+    """
+
+    key: str
+    limit: int
+    period: float
+    algorithm: str = "sliding-window"
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """How one rule stands after a decision: units left, seconds until `limit` is whole again, and, where the
+    rule refused, seconds until as many units as were asked for will be free (0.0 where it did not)."""
+
+    remaining: int
+    reset_after: float
+    retry_after: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The answer to `take`: all rules granted, or none was taken from. `standings` in the rules' order."""
+
+    granted: bool
+    standings: tuple[Standing, ...]
+
+
+class StoreUnavailable(Exception):
+    """The state store did not answer in time or at all; what then happens is the policy's on_store_failure."""
+
+
+class IStateStore(Interface):
+    """State that outlives an exchange: counters, and small values with an end.
+
+    Each call returns its result, or a Deferred of it where the store is remote (StoreUnavailable when it fails).
+    Every key ends by itself.
+    """
+
+    shared = Attribute("bool: True when every worker of the environment sees the same state")
+
+    def take(limits: Sequence[Limit], cost: int = 1) -> Decision | Awaitable[Decision]:
+        """Take `cost` units from every rule, or from none when one of them refuses; one atomic step."""
+
+    def peek(limits: Sequence[Limit]) -> Decision | Awaitable[Decision]:
+        """How the rules stand; takes nothing."""
+
+    def get(key: str) -> bytes | None | Awaitable[bytes | None]:
+        """The value under a key, or None."""
+
+    def put(key: str, value: bytes, seconds: float) -> None | Awaitable[None]:
+        """Set a value that ends after so many seconds (> 0)."""
+
+    def add(key: str, value: bytes, seconds: float) -> bool | Awaitable[bool]:
+        """Set a value only where there is none; tells whether it was set. One atomic step."""
+
+    def remove(key: str) -> None | Awaitable[None]:
+        """Forget a key."""
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """Addresses of a name (textual IPv4 and IPv6), and for how many seconds they may be believed."""
+
+    addresses: tuple[str, ...]
+    ttl: float
+
+
+class NameNotFound(Exception):
+    """The name does not exist (NXDOMAIN), or has no address."""
+
+
+class ResolutionFailed(Exception):
+    """Nothing could be learnt (SERVFAIL, timeout): what was known before is still the best there is."""
+
+
+class IResolver(Interface):
+    """Names to addresses, without ever blocking the reactor."""
+
+    def resolve(name: str) -> Awaitable[Resolution]:
+        """A Deferred of a Resolution; fails with NameNotFound or ResolutionFailed."""
+
+
+class IExchangeLog(Interface):
+    """Told of every exchange, once, when it is over: metrics and the access log are such."""
+
+    def finished(exchange: Any) -> None:
+        """The exchange is over; must not raise, and must cost next to nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A figure read when somebody asks for it, not counted: what stands in a pool, who is healthy.
+
+    name: one of
+      "upstream_connections" (upstream, target, "idle" or "busy"),
+      "target_healthy" (upstream, target; 1.0 or 0.0), "target_active" (upstream, target),
+      "connections" (listener), "log_lines_lost" (log).
+    labels: the values named in brackets, in that order. An unknown name is left out of the exposition.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    value: float
+
+
+class IMetrics(IExchangeLog):
+    """Counts what happens. Every name is one of the configuration, so that there are only so many of them.
+
+    No method raises, and each costs next to nothing.
+    """
+
+    def attempt(upstream: str, target: str, result: str) -> None:
+        """One try at a target is over; result a stable word, e.g. "ok", "connect-failed"."""
+
+    def limit_decision(api: str, route: str, step: str, granted: bool) -> None:
+        """A limit was asked."""
+
+    def step_outcome(step: str, kind: str, outcome: str) -> None:
+        """A step did not just go on: "reply", "fault", "error-continued", "shadow-reply", "shadow-fault"."""
+
+    def reload(result: str) -> None:
+        """A revision was "taken" or "refused"."""
+
+    def digest(digest: str) -> None:
+        """The revision that runs from now on."""
+
+    def loop_lag(seconds: float) -> None:
+        """How much later than it should have the reactor called."""
+
+
+class IEventLog(Interface):
+    """What operators want to read: faults with their private text, reloads, health changes."""
+
+    def event(level: str, message: str, **fields: Any) -> None:
+        """Write one line; level is "debug", "info", "warn" or "error"; fields hold no secret."""
+
+
+class IWorker(Interface):
+    """What a worker shows and lets its operators do; the management API is a thin skin over it.
+
+    Results are values made of dict, list, str, int, float, bool, None, ready for JSON.
+    LookupError where an upstream or target of that name does not exist.
+    """
+
+    def live() -> bool:
+        """The worker runs."""
+
+    def ready() -> tuple[bool, str]:
+        """Whether traffic should be sent here, and why not."""
+
+    def status() -> dict[str, Any]:
+        """Version, environment, uptime seconds, revision digest and age, last reload and its problems, connections."""
+
+    def configuration() -> dict[str, Any]:
+        """The running configuration, secrets withheld."""
+
+    def upstreams() -> list[dict[str, Any]]:
+        """Each upstream with its targets: health, why, active exchanges, pooled connections, draining."""
+
+    def reload() -> Awaitable[dict[str, Any]]:
+        """Build the revision anew and swap; {"taken": bool, "digest": str, "problems": [...]}."""
+
+    def drain_target(upstream: str, target: str, draining: bool) -> dict[str, Any]:
+        """Stop (or go on) choosing a target; running exchanges end by themselves. Returns the target."""
+
+    def explain(method: str, url: str, headers: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        """Which route, which steps in which order, which target, and why not the others."""

@@ -1,0 +1,1 @@
+"""Twisted endpoints whose connections are the event loop's own: no hop between its bytes and a protocol."""

@@ -1,0 +1,78 @@
+"""The same over TLS by the loop: what differs is how a connection ends."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from typing import Any, cast
+
+from cryptography.x509 import load_der_x509_certificate
+from OpenSSL.crypto import X509
+from twisted.internet import error
+from twisted.internet.interfaces import ISSLTransport
+from zope.interface import implementer
+
+from apigateway.transport.native import HIGH_WATER, LOW_WATER, Build, Made, NativeTransport, _discard
+
+
+@implementer(ISSLTransport)
+class NativeTlsTransport(NativeTransport):  # type: ignore[override]
+    """One TLS connection, from the end of its handshake.
+
+    - A peer that ends without close_notify gives ConnectionLost, not ConnectionDone: the end of what it sent
+      may have been cut off (RFC 8446 6.1).
+    - `loseConnection` hands what was written to the kernel's side first and closes then, because the
+      loop's shutdown timeout would cut off what a slow reader has not taken.
+    """
+
+    __slots__ = ("_close_notify", "_flushing")
+
+    def __init__(self, build: Build, made: Made | None = None) -> None:
+        super().__init__(build, made)
+        self._close_notify = False
+        self._flushing = False
+
+    def _set_limits(self, native: asyncio.Transport) -> None:
+        # The loops' defaults for TLS are 512 KiB out and 256 KiB in, per connection.
+        native.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
+        cast(Any, native).set_read_buffer_limits(HIGH_WATER, LOW_WATER)
+
+    def eof_received(self) -> bool:
+        self._close_notify = True
+        return False
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._flushing and self._native is not None:
+            self._native.close()
+
+    def _close(self) -> None:
+        native = self._native
+        if native is None or self._flushing:
+            return
+        self.write = self.writeSequence = _discard
+        if not native.get_write_buffer_size():
+            native.close()
+            return
+        # With both limits at nothing, resume_writing is called when nothing is left.
+        self._flushing = True
+        self.data_received = _discard
+        native.set_write_buffer_limits(0)
+
+    def _reason(self, exc: Exception | None) -> Exception:
+        if self._aborted:
+            return error.ConnectionAborted()
+        if self.disconnecting and (exc is None or isinstance(exc, ssl.SSLError | TimeoutError)):
+            return error.ConnectionDone()
+        if exc is None and not self._close_notify:
+            return error.ConnectionLost("the peer ended without close_notify")
+        return super()._reason(exc)
+
+    def peer_certificate(self) -> bytes | None:
+        """The peer's certificate, DER; None where it showed none."""
+        ssl_object = self.ssl_object
+        return None if ssl_object is None else ssl_object.getpeercert(True)
+
+    def getPeerCertificate(self) -> X509 | None:
+        der = self.peer_certificate()
+        return None if der is None else X509.from_cryptography(load_der_x509_certificate(der))

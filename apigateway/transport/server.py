@@ -1,0 +1,142 @@
+"""A listening port of the loop's native transports."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from apigateway.transport.addresses import Address, address_from
+from apigateway.transport.listening import remove_socket_file
+from apigateway.transport.native import NativeTransport
+from apigateway.transport.native_tls import NativeTlsTransport
+
+log = Logger()
+
+REVIVE_SECONDS = 1.0
+"""How often a port makes sure that its loop still accepts."""
+
+
+@dataclass(frozen=True, slots=True)
+class ServerTls:
+    """TLS of a listening port. Timeouts in seconds: for the whole handshake, for the peer's close_notify."""
+
+    context: ssl.SSLContext
+    handshake_timeout: float = 10.0
+    shutdown_timeout: float = 5.0
+
+
+@implementer(IListeningPort)
+class NativeListeningPort:
+    """Accepts on a socket that listens already, until stopListening; connections made before go on.
+
+    Out of file descriptors, asyncio waits a second and leaves clients in the backlog; uvloop accepts with a
+    spare descriptor and closes at once. Neither spins. On any other error of accept uvloop closes its server
+    without a word, so the port gives the loop a duplicate of its socket, looks once a second whether that is
+    still open, and gives it another.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        listener: socket.socket,
+        factory: IProtocolFactory,
+        backlog: int,
+        tls: ServerTls | None,
+    ) -> None:
+        self._loop = loop
+        self._listener = listener
+        self._factory = factory
+        self._backlog = backlog
+        self._tls = tls
+        self._host = address_from(listener.getsockname())
+        self._server: asyncio.Server | None = None
+        self._given: socket.socket | None = None
+        self._watch: asyncio.TimerHandle | None = None
+        self._path = listener.getsockname() if listener.family == socket.AF_UNIX else ""
+        self._inode = os.stat(self._path).st_ino if self._path else 0
+        self._stopped = False
+
+    def getHost(self) -> Address:
+        return self._host
+
+    def startListening(self) -> None:
+        """Accept from the next turn of the loop on. CannotListenError after stopListening."""
+        if self._stopped:
+            raise CannotListenError(None, self._host, OSError("this port was stopped"))
+        if self._server is None:
+            task = self._loop.create_task(self.accept())
+            task.add_done_callback(_log_failed)
+
+    async def accept(self) -> None:
+        """Accept from now on. Runs on the loop."""
+        if self._server is not None or self._stopped:
+            return
+        self._factory.doStart()
+        await self._serve()
+
+    async def _serve(self) -> None:
+        given = self._given = self._listener.dup()
+        tls = self._tls
+        server = await self._loop.create_server(
+            self._transport,
+            sock=given,
+            backlog=self._backlog,
+            ssl=tls.context if tls else None,
+            ssl_handshake_timeout=tls.handshake_timeout if tls else None,
+            ssl_shutdown_timeout=tls.shutdown_timeout if tls else None,
+        )
+        if self._stopped:
+            server.close()
+            return
+        self._server = server
+        self._watch = self._loop.call_later(REVIVE_SECONDS, self._revive)
+
+    def _transport(self) -> NativeTransport:
+        # May not raise: uvloop would never accept again (libuv waits for the connection to be taken).
+        # So the protocol is built later, in connection_made.
+        kind = NativeTlsTransport if self._tls else NativeTransport
+        return kind(self._factory.buildProtocol)
+
+    def _revive(self) -> None:
+        if self._given is not None and self._given.fileno() != -1:
+            self._watch = self._loop.call_later(REVIVE_SECONDS, self._revive)
+            return
+        log.error("The loop gave up accepting on {host}; it is told to go on", host=self._host)
+        self._loop.create_task(self._serve()).add_done_callback(_log_failed)
+
+    def stopListening(self) -> Deferred[None]:
+        """Stop accepting; who waits in the backlog is reset. Fires when the address is free again."""
+        done: Deferred[None] = Deferred()
+        started = self._server is not None
+        if not self._stopped:
+            self._stopped = True
+            self._close()
+        if started:
+            self._server = None
+            self._factory.doStop()
+        self._loop.call_soon(done.callback, None)  # the loop closes its descriptor by then
+        return done
+
+    def _close(self) -> None:
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._server is not None:
+            self._server.close()
+        self._listener.close()
+        if self._path:
+            remove_socket_file(self._path, self._inode)
+
+
+def _log_failed(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (exc := task.exception()) is not None:
+        log.failure("A port could not accept", failure=Failure(exc))

@@ -1,0 +1,161 @@
+"""Which fields of a head the gateway reads itself, and which it only passes on."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TypeVar
+
+_T = TypeVar("_T")
+
+# What a field is for us. Everything that is not PLAIN stays out of Headers.
+PLAIN, HOST, LENGTH, CODING, CONNECTION, TE, UPGRADE, EXPECT, KEEP_ALIVE, FORWARDED, DROPPED = range(11)
+
+_FRAMING = {
+    b"connection": CONNECTION,
+    b"content-length": LENGTH,
+    b"keep-alive": KEEP_ALIVE,
+    b"proxy-connection": DROPPED,
+    b"transfer-encoding": CODING,
+    b"upgrade": UPGRADE,
+}
+
+#: Names that a message's writer sets itself; it skips them wherever they came from.
+WRITERS_OWN = frozenset((*_FRAMING, b"te", b"trailer"))
+
+# RFC 9110 6.5.1: nothing that frames, routes, authenticates or changes how the content is read.
+_NOT_IN_TRAILERS = WRITERS_OWN | {
+    b"age",
+    b"authorization",
+    b"cache-control",
+    b"content-encoding",
+    b"content-range",
+    b"content-type",
+    b"cookie",
+    b"date",
+    b"expect",
+    b"expires",
+    b"host",
+    b"location",
+    b"max-forwards",
+    b"pragma",
+    b"proxy-authenticate",
+    b"proxy-authorization",
+    b"range",
+    b"retry-after",
+    b"set-cookie",
+    b"vary",
+    b"www-authenticate",
+}
+
+_MOST_NAMES = 1024
+_LONGEST_NAME = 64
+
+
+class FieldTable:
+    """Maps a field name as sent to its lower-case form and what it is for us.
+
+    `plain` (name as sent -> lower-case name) is looked up once per field line, which is all that an
+    ordinary field costs; `look_up` is for the others and for names not met before. Bounded in count and
+    length, so that a client's invented names cannot fill it.
+    """
+
+    __slots__ = ("_forwarded", "_kinds", "_special", "plain")
+
+    def __init__(self, kinds: dict[bytes, int], *, forwarded: bool) -> None:
+        self._kinds = kinds
+        self._forwarded = forwarded
+        self.plain: dict[bytes, bytes] = {}
+        self._special: dict[bytes, tuple[bytes, int]] = {}
+
+    def look_up(self, name: bytes) -> tuple[bytes, int]:
+        """(lower-case name, kind)."""
+        found = self._special.get(name)
+        if found is not None:
+            return found
+        lower = name.lower()
+        kind = self._kind(lower)
+        if len(name) <= _LONGEST_NAME:
+            if kind == PLAIN:
+                _remember(self.plain, name, lower)
+            else:
+                _remember(self._special, name, (lower, kind))
+        return lower, kind
+
+    def _kind(self, lower: bytes) -> int:
+        kind = self._kind_of(lower)
+        if kind == PLAIN and b"_" in lower and self._forwarded:
+            # Many servers read X_Real_IP and Content_Length as the names with a dash: a way around us.
+            return DROPPED if self._kind_of(lower.replace(b"_", b"-")) != PLAIN else PLAIN
+        return kind
+
+    def _kind_of(self, lower: bytes) -> int:
+        if self._forwarded and lower.startswith(b"x-forwarded-"):
+            return FORWARDED
+        return self._kinds.get(lower, PLAIN)
+
+
+def _remember(names: dict[bytes, _T], name: bytes, answer: _T) -> None:
+    if len(names) >= _MOST_NAMES:
+        names.clear()
+    names[name] = answer
+
+
+# RFC 9110 7.6.1 and 11.7.2 (Proxy-Authorization is for the nearest proxy); HTTP2-Settings belongs to
+# Upgrade: h2c.
+REQUEST_FIELDS = FieldTable(
+    {
+        **_FRAMING,
+        b"expect": EXPECT,
+        b"forwarded": FORWARDED,
+        b"host": HOST,
+        b"http2-settings": DROPPED,
+        b"proxy-authorization": DROPPED,
+        b"te": TE,
+        b"x-forwarded": FORWARDED,
+        b"x-real-ip": FORWARDED,
+    },
+    forwarded=True,
+)
+
+RESPONSE_FIELDS = FieldTable(
+    {**_FRAMING, b"proxy-authenticate": DROPPED, b"proxy-authentication-info": DROPPED, b"te": DROPPED},
+    forwarded=False,
+)
+
+
+def tokens(value: bytes) -> list[bytes]:
+    """The members of a comma-separated list, trimmed, lower-case; empty ones too."""
+    return [member.strip(b" \t").lower() for member in value.split(b",")]
+
+
+class ConnectionOptions:
+    """A Connection field, read (RFC 9110 7.6.1). names: the fields it says are for this hop only."""
+
+    __slots__ = ("close", "keep_alive", "names", "upgrade")
+
+    def __init__(self, value: bytes) -> None:
+        options = set(tokens(value))
+        self.close = b"close" in options
+        self.keep_alive = b"keep-alive" in options
+        self.upgrade = b"upgrade" in options
+        self.names = frozenset(options - {b"close", b"keep-alive", b"upgrade", b""})
+
+    def persistent(self, version: str) -> bool:
+        """Whether the connection may be used again (RFC 9112 9.3)."""
+        return not self.close and (version == "1.1" or self.keep_alive)
+
+
+_remembered = lru_cache(256)(ConnectionOptions)
+NO_OPTIONS = ConnectionOptions(b"")
+
+
+def connection_options(value: bytes | None) -> ConnectionOptions:
+    """The options of a Connection field; the short ones are remembered."""
+    if value is None:
+        return NO_OPTIONS
+    return _remembered(value) if len(value) <= _LONGEST_NAME else ConnectionOptions(value)
+
+
+def allowed_trailers(lines: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
+    """The trailer fields that may be passed on (RFC 9110 6.5.1)."""
+    return [line for line in lines if line[0] not in _NOT_IN_TRAILERS]

@@ -1,0 +1,194 @@
+"""The client's side of an HTTP/1 connection to an upstream, without I/O (RFC 9112)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from httptools import HttpResponseParser
+
+from apigateway.wire.errors import LocalProtocolError
+from apigateway.wire.fields import RESPONSE_FIELDS
+from apigateway.wire.framing import is_target, is_token, valid_host
+from apigateway.wire.headers import Headers
+from apigateway.wire.http1_reader import FAILED, TUNNEL, UNTIL_CLOSE, Http1Reader, Parser
+from apigateway.wire.http1_writer import CHUNKED, SIZED, BodyWriter, field_lines
+from apigateway.wire.limits import Limits
+from apigateway.wire.message import END, Event, Interim, Refusal, Request, Response
+from apigateway.wire.response_head import ResponseHead
+
+# Methods that mean to send a body: they say so when it is empty (RFC 9110 8.6).
+_WITH_BODY = frozenset((b"POST", b"PUT", b"PATCH"))
+
+
+class Http1Client(Http1Reader):
+    """One connection to an upstream; one request at a time.
+
+    send_head, send_data, send_end write a request; `feed` gives Interim, Response, bytes and MessageEnd,
+    or a Refusal(502). The response may come before the request is complete. When both are and the
+    connection is `reusable`, the next send_head may follow.
+    """
+
+    CHUNKED_HEAD = b"HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    __slots__ = ("_busy", "_persist", "_request", "_response", "_sending", "keep_alive_timeout")
+
+    keep_alive_timeout: float | None
+    """Seconds the upstream said it keeps an idle connection, by its last response; None: it did not say."""
+
+    def __init__(self, limits: Limits) -> None:
+        super().__init__(limits, RESPONSE_FIELDS)
+        self._request: Request | None = None
+        self._response: Response | None = None
+        self._sending: BodyWriter | None = None
+        self._busy = False
+        self._persist = True
+        self.keep_alive_timeout = None
+
+    # ---- writing
+
+    def send_head(
+        self,
+        request: Request,
+        *,
+        target: bytes,
+        host: bytes,
+        extra: Sequence[tuple[bytes, bytes]] = (),
+    ) -> bytes:
+        """A request's head: its method, `target` and Host `host`, its fields and `extra` ones.
+
+        Raises LocalProtocolError while another request is under way, on a connection that is not
+        reusable, and for a method, target or host that would break the line.
+        """
+        if self._busy or not self._persist or self._state == FAILED:
+            raise LocalProtocolError("the connection is not free for a request")
+        if not is_target(target) or not is_token(request.method) or (host and not valid_host(host)):
+            raise LocalProtocolError("not a method, target or host that can be written")
+        self._begin_message()
+        self._busy = True
+        self._request = request
+        framing, self._sending = _framed(request)
+        head = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (request.method, target, host)
+        fields = field_lines(request.headers.lines)
+        if extra:
+            fields += field_lines(list(extra))
+        return head + fields + framing
+
+    def send_data(self, chunk: bytes) -> bytes:
+        """A piece of the body, framed. LocalProtocolError for more octets than announced."""
+        if self._sending is None:
+            raise LocalProtocolError("body octets before a head")
+        return self._sending.data(chunk)
+
+    def send_end(self, trailers: Headers | None = None) -> bytes:
+        """The end of the request; trailers go out with a chunked body.
+
+        LocalProtocolError if octets are missing.
+        """
+        if self._sending is None:
+            raise LocalProtocolError("the end of a message before its head")
+        return self._sending.end(trailers)
+
+    # ---- reading
+
+    def feed(self, data: bytes) -> list[Event]:
+        """Octets from the upstream. Refusal(502) for octets that no request asked for (RFC 9112 9.2)."""
+        if self._state == FAILED or not data:
+            return []
+        if self._state == TUNNEL:
+            return self._take(data)
+        if not self._busy:
+            self._persist = False
+            self._events = []
+            self._fail(Refusal(502, "The upstream sent octets without a request.", "RFC 9112 9.2"))
+            return self._events
+        return self._take(data)
+
+    def eof(self) -> list[Event]:
+        """The upstream closed: the end of a body that the close ends, else Refusal(502) inside a response."""
+        self._persist = False
+        if self._state == TUNNEL or self._state == FAILED or not self._busy:
+            return []
+        self._events = []
+        if self._state == UNTIL_CLOSE:
+            self._end(END)
+        else:
+            self._fail(Refusal(502, "The upstream's response is incomplete.", "RFC 9112 8"))
+        return self._events
+
+    def take_rest(self) -> bytes:
+        """After a 101: the octets behind it, which are the new protocol's."""
+        return self._rest() if self._state == TUNNEL else b""
+
+    @property
+    def reusable(self) -> bool:
+        """No request is under way and another may be sent."""
+        sent = self._sending is None or self._sending.ended
+        return self._persist and not self._busy and sent and self._state != FAILED
+
+    # ---- inside
+
+    def _new_parser(self) -> Parser:
+        parser: Parser = HttpResponseParser(self)
+        return parser
+
+    def _refusal(self, refusal: Refusal) -> Refusal:
+        """Whatever is wrong with a response is the upstream's fault."""
+        return Refusal(502, refusal.detail, refusal.section)
+
+    def _on_head(self, head: bytes) -> None:
+        request = self._request
+        assert request is not None
+        line = head[: head.index(b"\r\n")]
+        read = ResponseHead(line, self._lines, self._special, request.method, request.upgrade)
+        self._settle()
+        message = read.message
+        self._events.append(message)
+        if isinstance(message, Interim):
+            self._begin_message()
+            return
+        self._response = message
+        self.keep_alive_timeout = read.keep_alive_timeout
+        self._persist = self._persist and read.persistent
+        if message.status == 101:
+            self._state = TUNNEL
+            self._parser = None
+            self._persist = False
+        elif message.bodiless:
+            self._expect_body(0, False)
+        else:
+            if message.length is None and not read.chunked:
+                self._persist = False
+            self._expect_body(message.length, read.chunked)
+
+    def _on_end(self) -> None:
+        self._busy = False
+        if self._response is not None:
+            self._response.trailers = getattr(self._events[-1], "trailers", None)
+            self._response = None
+        if self._at < len(self._data):
+            # More than was asked for: it must never reach the next client (RFC 9112 9.2).
+            self._persist = False
+            self._forget_data()
+
+
+def _framed(request: Request) -> tuple[bytes, BodyWriter]:
+    """The fields of the connection and the body, the empty line, and the body's writer."""
+    length = request.length
+    if length is None:
+        fields, writer = b"transfer-encoding: chunked\r\n", BodyWriter(CHUNKED)
+    elif length or request.method in _WITH_BODY:
+        fields, writer = b"content-length: %d\r\n" % length, BodyWriter(SIZED, length)
+    else:
+        fields, writer = b"", BodyWriter(SIZED, 0)
+    options = []
+    if request.trailers_welcome:
+        fields += b"te: trailers\r\n"
+        options.append(b"te")  # RFC 9110 10.1.4: and named as one for this hop
+    if request.upgrade:
+        fields += b"upgrade: %b\r\n" % request.upgrade
+        options.append(b"upgrade")
+    if request.expect_continue:
+        fields += b"expect: 100-continue\r\n"
+    if options:
+        fields += b"connection: %b\r\n" % b", ".join(options)
+    return fields + b"\r\n", writer

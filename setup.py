@@ -1,0 +1,84 @@
+"""What is installed: the package, what twistd has to see of it, and the command `apigateway`."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (HERE / "apigateway/__init__.py").read_text(encoding="utf-8"))[1]
+
+REQUIRES = [
+    "twisted[tls]>=26.10",
+    "zope.interface>=8",
+    "pyOpenSSL>=26.4",
+    "service-identity>=24",
+    "cryptography>=46",
+    # The loop under the reactor; the interpreter's own serves where there is no wheel of it.
+    'uvloop>=0.22; platform_python_implementation == "CPython" and (sys_platform == "linux" or sys_platform == "darwin")',
+    "httptools>=0.9",
+    "klein>=24.8",
+    "treq>=25.5",
+    "pydantic>=2.14",
+    "ruamel-yaml>=0.18",
+    "orjson>=3.11",
+    "common-expression-language>=0.10",
+    "google-re2>=1.1.20251105",
+    "lxml>=6",
+    "prometheus-client>=0.22",
+    "click>=8.2",
+    "argon2-cffi>=25.1",
+]
+
+DEV = [
+    "pytest>=9",
+    "pytest-twisted>=1.14.3",
+    "pytest-timeout>=2.4",
+    "hypothesis>=6.140",
+    "trustme>=1.2.1",
+    "h11>=0.16",
+    "jsonschema-rs>=0.42",
+    "ruff>=0.15",
+    "mypy>=1.18,<2.5",
+    "mypy-zope>=1.0.14",
+    "import-linter>=2.5",
+    "sphinx>=8.2",
+    "furo>=2025.9",
+    "myst-parser>=4",
+    # The tests build the wheel and the editable install without a network.
+    "setuptools>=70.1",
+]
+
+setup(
+    name="apigateway",
+    version=VERSION,
+    description="An API gateway on Twisted: routing, policies, balancing, and what it did, in one program",
+    long_description=(HERE / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.11",
+    # No __init__.py under twisted/: `twisted.plugins` is a path that Twisted extends, not a package of ours.
+    packages=[*find_packages(include=["apigateway", "apigateway.*"]), "twisted.plugins"],
+    package_data={"apigateway": ["py.typed"]},
+    # Examples, for who installs a wheel: PREFIX/share/apigateway/config.
+    data_files=[("share/apigateway/config", sorted(str(path.relative_to(HERE)) for path in HERE.glob("config/*.yaml")))],
+    install_requires=REQUIRES,
+    extras_require={"dev": DEV},
+    # Other distributions add kinds of policies in the group "apigateway.policies": a name of their choice, and
+    # the module of the policy file (`acme-sign = acme_gateway.sign`).
+    entry_points={"console_scripts": ["apigateway = apigateway.cli.main:main"]},
+    zip_safe=False,
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Framework :: Twisted",
+        "Intended Audience :: System Administrators",
+        "Operating System :: MacOS",
+        "Operating System :: POSIX :: Linux",
+        "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Topic :: Internet :: Proxy Servers",
+        "Typing :: Typed",
+    ],
+)
