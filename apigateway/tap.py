@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from typing import Any, ClassVar
+from contextlib import suppress
+from typing import Any, ClassVar, NoReturn
 
 from twisted.application.service import IService
 from twisted.internet.error import ReactorAlreadyInstalledError
 from twisted.python import usage
 
-from apigateway.errors import ConfigurationRefused, Problem
+from apigateway.errors import ConfigurationRefused
 from apigateway.transport import reactor as native_reactor
 
 
@@ -33,33 +33,28 @@ class Options(usage.Options):
 
 
 def makeService(options: Options) -> IService:
-    """The gateway as a service; for a broken file every problem on standard error, and SystemExit(1).
+    """The gateway as a service; for a broken file, every problem on standard error and SystemExit(1).
 
     Installs the reactor that the native transports need, unless `twistd --reactor` has chosen one.
     """
-    # Nothing before this has asked for the reactor, which is what would have installed Twisted's default one.
-    try:
+    # Nothing before this has asked for the reactor, which would have installed Twisted's own choice.
+    with suppress(ReactorAlreadyInstalledError):
         native_reactor.install()
-    except ReactorAlreadyInstalledError:
-        pass
+    # Both only now: whatever they import may ask for it.
     from twisted.internet import reactor
 
-    # Imported here, since something below might come to import the reactor for its own module's sake.
     from apigateway.assembly import make_service
 
     try:
         native_reactor.loop_of(reactor)
-        return make_service(reactor, options["config"], last_good=bool(options["last-good"]))
     except TypeError as error:
-        return _refuse([str(error)])
+        _refuse(str(error))
+    try:
+        return make_service(reactor, options["config"], last_good=bool(options["last-good"]))
     except ConfigurationRefused as refused:
-        return _refuse([_line(problem) for problem in refused.problems])
+        _refuse(*(f"warning: {each}" if each.warning else str(each) for each in refused.problems))
 
 
-def _line(problem: Problem) -> str:
-    return f"warning: {problem}" if problem.warning else str(problem)
-
-
-def _refuse(lines: list[str], write: Callable[[str], object] = sys.stderr.write) -> IService:
-    write("".join(f"{line}\n" for line in lines))
+def _refuse(*lines: str) -> NoReturn:
+    sys.stderr.writelines(f"{line}\n" for line in lines)
     raise SystemExit(1)

@@ -25,8 +25,8 @@ _TARGET = ("upstream", "target")
 
 # Name of a Reading: family, its sentence, its labels.
 _READINGS: dict[str, tuple[type[GaugeMetricFamily] | type[CounterMetricFamily], str, tuple[str, ...]]] = {
-    "upstream_connections": (GaugeMetricFamily, "Connections to a target, by state.", (*_TARGET, "state")),
-    "target_healthy": (GaugeMetricFamily, "1 where a target may be chosen, 0 where it is out.", _TARGET),
+    "upstream_connections": (GaugeMetricFamily, "Connections to a target.", (*_TARGET, "state")),
+    "target_healthy": (GaugeMetricFamily, "1 where a target may be chosen, else 0.", _TARGET),
     "target_active": (GaugeMetricFamily, "Exchanges that a target is working on.", _TARGET),
     "connections": (GaugeMetricFamily, "Open connections from clients.", ("listener",)),
     "log_lines_lost": (CounterMetricFamily, "Log lines that could not be written.", ("log",)),
@@ -45,7 +45,7 @@ class FamilyCollector(Collector):
         yield from self._routes()
         yield from self._tallies()
         yield from self._gauges()
-        lag = HistogramMetricFamily("apigateway_loop_lag_seconds", "How much later than due the reactor called.")
+        lag = HistogramMetricFamily("apigateway_loop_lag_seconds", "How late the reactor called.")
         lag.add_metric([], self._metrics.lag.cumulated(), self._metrics.lag.sum)
         yield lag
         revision = InfoMetricFamily("apigateway_revision", "The revision that runs.")
@@ -55,21 +55,22 @@ class FamilyCollector(Collector):
 
     def _routes(self) -> Iterator[Metric]:
         requests = CounterMetricFamily(
-            "apigateway_requests", "Exchanges that ended, by the status the client got.", labels=(*_ROUTE, "status")
+            "apigateway_requests", "Exchanges that ended, by status.", labels=(*_ROUTE, "status")
         )
         durations = HistogramMetricFamily(
             "apigateway_request_duration_seconds",
-            "total: from the request's head to the end; policies: to the end of the request steps; upstream: from "
-            "there to the response's head; response: from there to the end.",
+            "total: from the request's head to the end; policies: to the end of the request steps; "
+            "upstream: from there to the response's head; response: from there to the end.",
             labels=(*_ROUTE, "phase"),
         )
-        octets_in = CounterMetricFamily("apigateway_request_bytes", "Body octets from clients.", labels=_ROUTE)
-        octets_out = CounterMetricFamily("apigateway_response_bytes", "Body octets to clients.", labels=_ROUTE)
+        octets_in = CounterMetricFamily("apigateway_request_bytes", "Bodies from clients.", labels=_ROUTE)
+        octets_out = CounterMetricFamily("apigateway_response_bytes", "Bodies to clients.", labels=_ROUTE)
         for names, route in list(self._metrics.routes.items()):
             for status, count in list(route.statuses.items()):
                 requests.add_metric((*names, str(status)), count)
             for phase, histogram in route.phases():
-                durations.add_metric((*names, phase), histogram.cumulated(), histogram.sum)
+                if any(histogram.counts):
+                    durations.add_metric((*names, phase), histogram.cumulated(), histogram.sum)
             octets_in.add_metric(names, route.octets_in)
             octets_out.add_metric(names, route.octets_out)
         yield from (requests, durations, octets_in, octets_out)
@@ -86,7 +87,8 @@ class FamilyCollector(Collector):
 
     def _gauges(self) -> Iterator[Metric]:
         families = {
-            name: make(f"apigateway_{name}", about, labels=labels) for name, (make, about, labels) in _READINGS.items()
+            name: make(f"apigateway_{name}", about, labels=labels)
+            for name, (make, about, labels) in _READINGS.items()
         }
         for reading in self._readings:
             family = families.get(reading.name)

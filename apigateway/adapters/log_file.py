@@ -45,8 +45,8 @@ class LogFile:
     """Lines on their way to a file, or to standard output.
 
     What does not fit into `capacity` octets of waiting lines, and what the file does not take (disk full,
-    reader gone), is dropped and counted in `lost`; nothing is ever raised to who writes. A line that was cut by
-    a full disk is ended before the next one begins, so that it spoils no other.
+    reader gone), is dropped and counted in `lost`; nothing is ever raised to who writes. A line that was cut
+    by a full disk is ended before the next one begins, so that it spoils no other.
     path: "-" is standard output. OSError where the file cannot be opened.
     trouble: what the file said when it last refused, "" once it takes lines again.
     reactor: has callFromThread and callLater.

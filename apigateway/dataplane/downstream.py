@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.interfaces import IPushProducer
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -71,7 +71,7 @@ class Downstream(Protocol):
         else:
             self._pump(self._wire.feed(data))
 
-    def connectionLost(self, reason: Failure = Failure()) -> None:  # noqa: B008
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._closed = True
         self._deadline.stop()
         self._listener.lost(self)

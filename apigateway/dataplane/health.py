@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
 from apigateway.config.model import Health
@@ -43,7 +43,7 @@ class Probe(Protocol):
                 self._tell(ValueError("not an HTTP response"))
                 self.transport.loseConnection()
 
-    def connectionLost(self, reason: Failure = Failure()) -> None:  # noqa: B008
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._tell(ConnectionError("closed without an answer"))
 
     def _tell(self, result: int | Exception) -> None:

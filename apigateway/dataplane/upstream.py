@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol as Typing
 
 from twisted.internet.interfaces import IPushProducer
-from twisted.internet.protocol import Protocol
+from twisted.internet.protocol import Protocol, connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -103,7 +103,7 @@ class UpstreamConnection(Protocol):
         elif self._tunnel is None:
             self.transport.abortConnection()  # octets that nobody asked for (RFC 9112 9.2)
 
-    def connectionLost(self, reason: Failure = Failure()) -> None:  # noqa: B008
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         self.closed = True
         self._deadline.stop()
         self._keeper.lost(self)

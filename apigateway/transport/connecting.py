@@ -36,7 +36,7 @@ class ClientTls:
     context: ssl.SSLContext
     server_hostname: str
     handshake_timeout: float = 30.0
-    shutdown_timeout: float = 5.0
+    shutdown_timeout: float = 30.0
 
 
 class Attempt:

@@ -43,7 +43,7 @@ class NativeServerEndpoint:
         reuse_port: bool = False,
         sock: socket.socket | None = None,
         handshake_timeout: float = 10.0,
-        shutdown_timeout: float = 5.0,
+        shutdown_timeout: float = 30.0,
     ) -> None:
         self._loop = loop_of(reactor)
         self._place = place
@@ -92,7 +92,7 @@ class NativeClientEndpoint:
         ssl_context: ssl.SSLContext | None = None,
         server_hostname: str | None = None,
         timeout: float = 30.0,
-        shutdown_timeout: float = 5.0,
+        shutdown_timeout: float = 30.0,
     ) -> None:
         self._loop = loop_of(reactor)
         self._place = place

@@ -28,11 +28,16 @@ REVIVE_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class ServerTls:
-    """TLS of a listening port. Timeouts in seconds: for the whole handshake, for the peer's close_notify."""
+    """TLS of a listening port.
+
+    handshake_timeout: seconds for the whole handshake. shutdown_timeout: seconds, after a close, for the peer to
+    take the last 100 KiB or so (which only the loop knows of) and say close_notify; a peer that ends its side
+    without a word ends it at once.
+    """
 
     context: ssl.SSLContext
     handshake_timeout: float = 10.0
-    shutdown_timeout: float = 5.0
+    shutdown_timeout: float = 30.0
 
 
 @implementer(IListeningPort)

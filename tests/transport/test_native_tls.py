@@ -11,18 +11,18 @@ import trustme
 from peers import Echo, Recorder, Sockets, accepted, in_thread, pause
 from pytest_twisted import ensureDeferred
 from twisted.internet import error
-from twisted.internet.interfaces import ISSLTransport
+from twisted.internet.interfaces import IPushProducer, ISSLTransport
+from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
 from apigateway.transport.endpoints import TlsHandshakeFailed
 
-MEGABYTE = b"x" * 1_000_000
+PIECE = b"x" * 65536
 
 
 def tls_client(port: Any, context: ssl.SSLContext) -> ssl.SSLSocket:
     """A client of another implementation; blocking, for a thread."""
     plain = socket.create_connection((port.getHost().host, port.getHost().port), timeout=5)
-    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     return context.wrap_socket(plain, server_hostname="a.test", suppress_ragged_eofs=False)
 
 
@@ -45,6 +45,25 @@ async def test_bytes_go_both_ways(
     assert here.transport.getPeerCertificate() is None
 
 
+@implementer(IPushProducer)
+class Tap:
+    """Notes what it is told."""
+
+    def __init__(self, told: list[str]) -> None:
+        self.pauseProducing = lambda: told.append("pause")
+        self.resumeProducing = lambda: told.append("resume")
+        self.stopProducing = lambda: told.append("stop")
+
+
+def write_until_paused(transport: Any, told: list[str]) -> int:
+    """As a producer does that minds its consumer; how much was written."""
+    sent = 0
+    while not told:
+        transport.write(PIECE)
+        sent += len(PIECE)
+    return sent
+
+
 @ensureDeferred
 async def test_backpressure_both_ways(
     sockets: Sockets, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
@@ -53,23 +72,17 @@ async def test_backpressure_both_ways(
     there = await sockets.connect(port, ssl_context=client_tls, server_hostname="a.test")
     here = await accepted(factory)
     told: list[str] = []
-
-    class Tap:
-        pauseProducing = staticmethod(lambda: told.append("pause"))
-        resumeProducing = staticmethod(lambda: told.append("resume"))
-        stopProducing = staticmethod(lambda: told.append("stop"))
-
     here.transport.pauseProducing()
-    there.transport.registerProducer(Tap(), True)
-    there.transport.write(MEGABYTE * 20)
+    there.transport.registerProducer(Tap(told), True)
+    sent = write_until_paused(there.transport, told)
     await pause(0.05)
     assert (told, here.received) == (["pause"], b"")
     here.transport.resumeProducing()
-    await here.until(20 * len(MEGABYTE))
+    await here.until(sent)
     assert told == ["pause", "resume"]
 
 
-def read_slowly_to_end(client: ssl.SSLSocket) -> tuple[int, bool]:
+def read_to_end(client: ssl.SSLSocket) -> tuple[int, bool]:
     """How much came, and whether close_notify ended it."""
     total = 0
     with client:
@@ -88,11 +101,14 @@ async def test_lose_connection_sends_everything_first_to_a_slow_reader(
     port, factory = await sockets.serve(ssl_context=server_tls, shutdown_timeout=0.2)
     client = await in_thread(tls_client, port, client_tls)
     here = await accepted(factory)
-    here.transport.write(MEGABYTE * 8)
+    told: list[str] = []
+    here.transport.registerProducer(Tap(told), True)
+    sent = write_until_paused(here.transport, told)
+    here.transport.unregisterProducer()
     here.transport.loseConnection()
     here.transport.write(b"too late")
     await pause(0.4)  # past the shutdown timeout, with nothing read
-    assert await in_thread(read_slowly_to_end, client) == (8_000_000, True)
+    assert await in_thread(read_to_end, client) == (sent, True)
     assert await here.ended() is error.ConnectionDone
 
 
@@ -134,7 +150,7 @@ async def test_abort(sockets: Sockets, server_tls: ssl.SSLContext, client_tls: s
     port, factory = await sockets.serve(ssl_context=server_tls)
     there = await sockets.connect(port, ssl_context=client_tls, server_hostname="a.test")
     here = await accepted(factory)
-    here.transport.write(MEGABYTE * 20)
+    here.transport.write(PIECE * 300)
     here.transport.abortConnection()
     assert await here.ended() is error.ConnectionAborted
     assert await there.ended() is error.ConnectionLost
@@ -162,7 +178,7 @@ async def test_a_protocol_that_raises_loses_its_connection(
     port, factory = await sockets.serve(Faulty, ssl_context=server_tls)
     there = await sockets.connect(port, ssl_context=client_tls, server_hostname="a.test")
     there.transport.write(b"?")
-    assert await factory.built[0].ended() is error.ConnectionLost
+    assert await (await accepted(factory)).ended() is error.ConnectionLost
     assert await there.ended() is error.ConnectionLost
     assert [str(failure) for failure in failures] == ["a defect"]
 

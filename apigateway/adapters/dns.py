@@ -1,0 +1,145 @@
+"""Names to addresses: literals and the hosts file at once, the rest by asking name servers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import Any, cast
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredList, fail, succeed
+from twisted.names import dns
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from apigateway.adapters.dns_query import DnsQuestions
+from apigateway.adapters.hosts_file import (
+    LOOPBACK,
+    ReadAgain,
+    is_address,
+    parse_hosts,
+    parse_resolv_conf,
+    parse_server,
+)
+from apigateway.ports.interfaces import IResolver, NameNotFound, Resolution, ResolutionFailed
+
+# All questions of one name together.
+TIMEOUT = 5.0
+# A server that has not answered in this part of it is asked again, or the next one is.
+ONE_TRY = 0.3
+FEWEST_TRIES = 3
+LONGEST_CHAIN = 8
+LITERAL_TTL = 86400.0
+HOSTS_TTL = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the servers say: the name that aliases led to, its addresses (perhaps none), seconds to believe it."""
+
+    name: bytes
+    addresses: tuple[str, ...]
+    ttl: float
+
+
+@implementer(IResolver)
+class DnsResolver:
+    """Resolves the names of targets.
+
+    An IP address is itself (believed for a day). Names of the hosts file come next (a minute), and "localhost" is
+    this machine (RFC 6761 6.3). Everything else is asked for as it stands, without a search list: A and AAAA side
+    by side, aliases followed, the shortest TTL of all counts. The servers are asked in turn, and again, until one
+    answers or 5 s are over; SERVFAIL and the like are no answer. Where one type is answered and the other is not,
+    what came is taken; NameNotFound needs both answered.
+    servers: "address" or "address:port"; none: those of resolv.conf, which is read again when it changes.
+    """
+
+    def __init__(
+        self,
+        reactor: Any,
+        servers: Sequence[str] = (),
+        *,
+        hosts: str = "/etc/hosts",
+        resolv_conf: str = "/etc/resolv.conf",
+        timeout: float = TIMEOUT,
+    ) -> None:
+        self._reactor = reactor
+        self._servers = [parse_server(server) for server in servers]
+        self._hosts = ReadAgain(hosts, parse_hosts)
+        self._resolv_conf = ReadAgain(resolv_conf, parse_resolv_conf)
+        self._questions = DnsQuestions(reactor)
+        self._timeout = timeout
+
+    def resolve(self, name: str) -> Deferred[Resolution]:
+        """See IResolver."""
+        literal = name.removeprefix("[").removesuffix("]")
+        if is_address(literal):
+            return succeed(Resolution((literal,), LITERAL_TTL))
+        key = name.lower().rstrip(".")
+        known = self._hosts().get(key)
+        if known is not None:
+            return succeed(Resolution(known, HOSTS_TTL))
+        if key == "localhost" or key.endswith(".localhost"):
+            return succeed(Resolution(LOOPBACK, HOSTS_TTL))
+        try:
+            wire_name = dns.domainString(key)
+        except UnicodeError:
+            return fail(NameNotFound(f"{name!r} cannot be the name of a host"))
+        return Deferred.fromCoroutine(self._look_up(name, wire_name))
+
+    async def _look_up(self, name: str, wire_name: bytes) -> Resolution:
+        end = self._reactor.seconds() + self._timeout
+        questions = [Deferred.fromCoroutine(self._addresses(wire_name, kind, end)) for kind in (dns.A, dns.AAAA)]
+        answers = await DeferredList(questions, consumeErrors=True)
+        found = [cast(_Found, answer) for fine, answer in answers if fine]
+        addresses = [address for one in found for address in one.addresses]
+        if addresses:
+            return Resolution(tuple(addresses), min(one.ttl for one in found if one.addresses))
+        failures = [cast(Failure, answer) for fine, answer in answers if not fine]
+        if failures:
+            raise ResolutionFailed(f"{name!r}: {failures[0].getErrorMessage()}")
+        raise NameNotFound(f"{name!r} does not exist, or has no address")
+
+    async def _addresses(self, name: bytes, kind: int, end: float) -> _Found:
+        found = _Found(name, (), LITERAL_TTL)
+        for _ in range(LONGEST_CHAIN):
+            answer = await self._answer(dns.Query(found.name, kind, dns.IN), end)
+            if answer.rCode == dns.ENAME:
+                return found
+            asked = found.name
+            found = _follow(found, kind, answer.answers)
+            if found.addresses or found.name == asked:
+                return found
+        raise ResolutionFailed("its aliases do not end")
+
+    async def _answer(self, query: dns.Query, end: float) -> dns.Message:
+        servers = self._servers or self._resolv_conf()
+        problem: Exception = ResolutionFailed("no answer in time")
+        for turn in range(max(FEWEST_TRIES, 2 * len(servers))):
+            left = end - self._reactor.seconds()
+            if left <= 0:
+                break
+            server = servers[turn % len(servers)]
+            try:
+                answer = await self._questions.ask(server, query, min(self._timeout * ONE_TRY, left))
+            except CancelledError:
+                raise
+            except Exception as error:
+                problem = ResolutionFailed(f"{server[0]}: {type(error).__name__}")
+            else:
+                if answer.rCode in (dns.OK, dns.ENAME):
+                    return answer
+                problem = ResolutionFailed(f"{server[0]} answered with code {answer.rCode}")
+        raise problem
+
+
+def _follow(found: _Found, kind: int, records: list[dns.RRHeader]) -> _Found:
+    """As far as the records of one answer lead from a name: along its aliases, to the addresses at their end."""
+    name, ttl = found.name, found.ttl
+    aliases = {record.name.name.lower(): record for record in records if record.type == dns.CNAME}
+    while (alias := aliases.pop(name, None)) is not None:
+        name = alias.payload.name.name.lower()
+        ttl = min(ttl, alias.ttl)
+    here = [record for record in records if record.type == kind and record.name.name.lower() == name]
+    addresses = tuple(str(ip_address(record.payload.address)) for record in here)
+    return _Found(name, addresses, min([ttl, *(record.ttl for record in here)]))

@@ -1,0 +1,82 @@
+"""One question to one name server: over UDP, and over TCP where the answer did not fit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from twisted.internet.defer import maybeDeferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, connectProtocol
+from twisted.internet.error import CannotListenError
+from twisted.names import dns
+
+_PORTS_TRIED = 8
+
+
+class DnsQuestions:
+    """Asks servers; nothing of a question is left when its answer is there or its time is over.
+
+    Ports and ids are unpredictable, and an answer from another address is not taken (RFC 5452 9.1, 9.2):
+    twisted.names sees to that, given a random port.
+    reactor: has listenUDP, connectTCP, callLater and seconds.
+    """
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    async def ask(self, server: tuple[str, int], query: dns.Query, seconds: float) -> dns.Message:
+        """The answer, whatever its code. Fails with what Twisted has for that where there is none in time, or no
+        way to the server."""
+        end = self._reactor.seconds() + seconds
+        answer = await self._over_udp(server, query, seconds)
+        if answer.trunc:
+            return await self._over_tcp(server, query, end)
+        return answer
+
+    async def _over_udp(self, server: tuple[str, int], query: dns.Query, seconds: float) -> dns.Message:
+        protocol = dns.DNSDatagramProtocol(self, self._reactor)
+        port = self._listen(protocol, "::" if ":" in server[0] else "")
+        try:
+            return await protocol.query(server, [query], seconds)
+        finally:
+            _call_off(protocol)
+            await maybeDeferred(port.stopListening)
+
+    def _listen(self, protocol: dns.DNSDatagramProtocol, interface: str) -> Any:
+        for _ in range(_PORTS_TRIED):
+            try:
+                return self._reactor.listenUDP(dns.randomSource(), protocol, interface=interface)
+            except CannotListenError:
+                continue
+        return self._reactor.listenUDP(0, protocol, interface=interface)
+
+    async def _over_tcp(self, server: tuple[str, int], query: dns.Query, end: float) -> dns.Message:
+        family = TCP6ClientEndpoint if ":" in server[0] else TCP4ClientEndpoint
+        protocol = dns.DNSProtocol(self, self._reactor)
+        await connectProtocol(family(self._reactor, *server, timeout=self._left(end)), protocol)
+        try:
+            return await protocol.query([query], self._left(end))
+        finally:
+            _call_off(protocol)
+            protocol.transport.loseConnection()
+
+    def _left(self, end: float) -> float:
+        return max(0.1, end - self._reactor.seconds())
+
+    # ---- what the protocols of twisted.names tell their controller
+
+    def connectionMade(self, protocol: Any) -> None:
+        return None
+
+    def connectionLost(self, protocol: Any) -> None:
+        return None
+
+    def messageReceived(self, message: Any, protocol: Any, address: Any = None) -> None:
+        """An answer to nothing that was asked: late, or forged."""
+
+
+def _call_off(protocol: dns.DNSMixin) -> None:
+    """Stop the timers of questions that nobody waits for any more."""
+    for _, timer in protocol.liveMessages.values():
+        if timer.active():
+            timer.cancel()
+    protocol.liveMessages.clear()

@@ -1,0 +1,286 @@
+"""The one place where concrete things meet: from a checked file to a running service."""
+
+from __future__ import annotations
+
+import signal
+import ssl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.threads import deferToThread
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.server import Site
+
+from apigateway.adapters.access_log import AccessLog
+from apigateway.adapters.dns import DnsResolver
+from apigateway.adapters.event_log import EventLog
+from apigateway.adapters.log_file import LogFile
+from apigateway.adapters.metrics import Metrics
+from apigateway.adapters.system import ReactorTimers, SystemClock, SystemRandom
+from apigateway.checking import Checked, Parts, check_file
+from apigateway.config import last_good
+from apigateway.config.addresses import UnixAddress, parse_listen_address
+from apigateway.config.model import Configuration
+from apigateway.dataplane.deployment import Means
+from apigateway.dataplane.names import Names
+from apigateway.dataplane.worker import Candidate, Worker
+from apigateway.errors import ConfigurationRefused, Problem
+from apigateway.flow.services import Shared
+from apigateway.manager.worker_api import resource
+from apigateway.ports.interfaces import IExchangeLog, Reading
+from apigateway.ports.memory_store import MemoryStore
+from apigateway.transport.endpoints import NativeClientEndpoint, NativeServerEndpoint
+from apigateway.transport.reactor import loop_of
+
+__all__ = ["Checked", "GatewayService", "check_file", "make_service"]
+
+log = Logger()
+
+LAST_GOOD = "last-good.json"
+# How often the loop's lateness is measured, and a watched file looked at.
+LAG_INTERVAL = 0.5
+WATCH_INTERVAL = 1.0
+
+
+def make_service(reactor: Any, path: str, *, last_good: bool = False) -> GatewayService:
+    """The service of a configuration file. ConfigurationRefused where it is broken.
+
+    last_good: where it is, start with the last good one of its data_dir (or of ./data beside it) instead.
+    """
+    parts = Parts(metrics=Metrics())
+    checked = check_file(path, serving=True, parts=parts)
+    if not checked.ok and last_good:
+        checked = check_file(path, serving=True, parts=parts, last_good_path=str(last_good_path(checked, path)))
+    if not checked.ok:
+        raise ConfigurationRefused(problem for problem in checked.problems)
+    return GatewayService(reactor, path, checked, parts)
+
+
+def last_good_path(checked: Checked, path: str) -> Path:
+    """Where the last good configuration of a file is kept."""
+    configuration = checked.configuration
+    folder = configuration.data_dir if configuration is not None and configuration.data_dir else None
+    return (Path(folder) if folder else Path(path).resolve().parent / "data") / LAST_GOOD
+
+
+class GatewayService(MultiService):
+    """One process: a worker, its management listener, its logs, and the signals that steer it.
+
+    `failed` is the exit status to end with: 0, or 1 after a start that failed.
+    """
+
+    def __init__(self, reactor: Any, path: str, checked: Checked, parts: Parts) -> None:
+        super().__init__()
+        assert checked.configuration is not None and checked.draft is not None
+        configuration = self.settings = checked.configuration
+        self._reactor, self._path, self._parts = reactor, path, parts
+        self._keep = last_good_path(checked, path) if configuration.data_dir else None
+        self.failed = 0
+        self._stopping = False
+        timers, clock = ReactorTimers(reactor), parts.clock
+        error_file, access_file = open_log(configuration.logs.error, reactor), open_log(configuration.logs.access, reactor)
+        self.events = EventLog(error_file, clock)
+        self._access_log = AccessLog(access_file, timers, clock, events=self.events) if access_file else None
+        self._files = {name: file for name, file in (("access", access_file), ("error", error_file)) if file is not None}
+        self.metrics: Any = parts.metrics
+        logs: list[IExchangeLog] = [self.metrics, *([self._access_log] if self._access_log else [])]
+        names = Names(
+            DnsResolver(reactor, configuration.resolver.servers), timers, clock.monotonic, self.events,
+            configuration.resolver.max_stale,
+        )
+        means = Means(
+            clock=clock, random=parts.random, timers=timers, store=MemoryStore(clock), events=self.events,
+            metrics=self.metrics, shared=Shared(), names=names, connect=self._connect, turn=self._turn,
+        )
+        self.worker = Worker(
+            Candidate(configuration, checked.draft), means, parts.states, logs, self._prepare, self._endpoint, self._taken
+        )
+        self.metrics.readings = self._readings
+        self._management = self._management_endpoint()
+        self._management_port: Any = None
+        self._lag = LoopingCall(self._measure_lag)
+        self._lag_due = 0.0
+        self._watch = LoopingCall(self._look_at_file)
+        self._seen = _stamp(path)
+        # Started by startService; fires when the worker accepts, or with what went wrong.
+        self.started: Deferred[None] = Deferred()
+
+    # ---- service
+
+    def privilegedStartService(self) -> None:
+        self.worker.privilegedStartService()
+        if self._management is not None:
+            self._management.bind()
+        super().privilegedStartService()
+
+    def startService(self) -> None:
+        super().startService()
+        self._reactor.callWhenRunning(self._begin)
+
+    def _begin(self) -> None:
+        self.events.observe()
+        self._on_signals()
+        starting = Deferred.fromCoroutine(self._start())
+        starting.addErrback(self._start_failed)
+        starting.chainDeferred(self.started)
+
+    async def _start(self) -> None:
+        await self.worker.start()
+        if self._management is not None:
+            self._management_port = await self._management.listen(Site(self._management_resource()))
+        self._lag_due = self._reactor.seconds()
+        self._lag.start(LAG_INTERVAL)
+        if self.settings.watch:
+            self._watch.start(WATCH_INTERVAL, now=False)
+        self.events.event("info", "serving", revision=self.worker.driver.revision.digest, file=self._path)
+
+    def _start_failed(self, failure: Failure) -> None:
+        problems = failure.value.problems if failure.check(ConfigurationRefused) else (Problem("", str(failure.value)),)
+        for problem in problems:
+            log.critical("{problem}", problem=str(problem))
+        self.failed = 1
+        self._reactor.callLater(0, self._stop_reactor)
+
+    def stopService(self) -> Deferred[Any]:
+        """Drain, then let go of everything. Called by the reactor's shutdown, which waits for it."""
+        self._stopping = True
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        for loop in (self._lag, self._watch):
+            if loop.running:
+                loop.stop()
+        await self.worker.drain()
+        if self._management_port is not None:
+            await self._management_port.stopListening()
+        self.worker.close()
+        self.events.event("info", "stopped")
+        if self._access_log is not None:
+            await self._access_log.close()
+        await self.events.close()
+        result = super().stopService()
+        if result is not None:
+            await result
+
+    # ---- signals
+
+    def _on_signals(self) -> None:
+        loop = loop_of(self._reactor)
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._terminate)
+
+    def _hang_up(self) -> None:
+        """SIGHUP: reload, and open the logs again."""
+        self.reopen_logs()
+        self.worker.reload()
+
+    def _terminate(self) -> None:
+        """The first one drains, the second ends."""
+        if self._stopping:
+            self.events.event("warn", "second signal: ending now")
+            self.worker.abort()
+        else:
+            self._stop_reactor()
+
+    def _stop_reactor(self) -> None:
+        if not self._stopping:
+            self._stopping = True
+            self._reactor.stop()
+
+    def reopen_logs(self) -> None:
+        """Open the log files anew, for whoever rotates them."""
+        for file in self._files.values():
+            file.reopen()
+
+    # ---- what the worker asks for
+
+    def _prepare(self) -> Deferred[Candidate]:
+        """Read and check the file in a thread: a large one would stop the loop."""
+        return deferToThread(check_file, self._path, serving=True, parts=self._parts).addCallback(_candidate)
+
+    def _endpoint(self, settings: Any, context: ssl.SSLContext | None) -> NativeServerEndpoint:
+        return NativeServerEndpoint(self._reactor, place_of_address(settings.address), ssl_context=context)
+
+    def _connect(
+        self, address: tuple[str, int], factory: Factory, context: ssl.SSLContext | None, server_name: str, within: float
+    ) -> Deferred[Any]:
+        endpoint = NativeClientEndpoint(
+            self._reactor, address, ssl_context=context, server_hostname=server_name if context else None, timeout=within
+        )
+        return endpoint.connect(factory)
+
+    def _turn(self) -> Deferred[None]:
+        return deferLater(self._reactor, 0)
+
+    def _taken(self, configuration: Configuration) -> None:
+        """Keep what was taken, off the reactor: fsync may take its time."""
+        self.settings = configuration
+        if self._keep is None:
+            return
+        stored = deferToThread(_store, self._keep, configuration)
+        stored.addErrback(
+            lambda failure: self.events.event("error", "the last good revision was not stored", why=str(failure.value))
+        )
+
+    # ---- management and figures
+
+    def _management_endpoint(self) -> NativeServerEndpoint | None:
+        settings = self.settings.management
+        return None if settings is None else NativeServerEndpoint(self._reactor, place_of_address(settings.address))
+
+    def _management_resource(self) -> Any:
+        settings = self.settings.management
+        assert settings is not None
+        return resource(self.worker, settings.tokens, self.metrics.exposition)
+
+    def _readings(self) -> list[Reading]:
+        lost = [Reading("log_lines_lost", (name,), float(file.lost)) for name, file in self._files.items()]
+        return [*self.worker.readings(), *lost]
+
+    def _measure_lag(self) -> None:
+        now = self._reactor.seconds()
+        self.metrics.loop_lag(max(0.0, now - self._lag_due))
+        self._lag_due = now + LAG_INTERVAL
+
+    def _look_at_file(self) -> None:
+        stamp = _stamp(self._path)
+        if stamp != self._seen:
+            self._seen = stamp
+            self.worker.reload()
+
+
+def open_log(path: str, reactor: Any) -> LogFile | None:
+    """The sink of a log: a file or standard output; None where it is off."""
+    return None if path == "off" else LogFile(path, reactor)
+
+
+def place_of_address(address: str) -> Any:
+    """(ip, port) or a Unix socket's path, from a listener's address."""
+    parsed = parse_listen_address(address)
+    return parsed.path if isinstance(parsed, UnixAddress) else (parsed.host, parsed.port)
+
+
+def _candidate(checked: Checked) -> Candidate:
+    if not checked.ok or checked.configuration is None or checked.draft is None:
+        raise ConfigurationRefused(problem for problem in checked.problems if not problem.warning)
+    return Candidate(checked.configuration, checked.draft)
+
+
+def _store(path: Path, configuration: Configuration) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    last_good.store(path, configuration)
+
+
+def _stamp(path: str) -> tuple[int, int, int]:
+    try:
+        status = Path(path).stat()
+    except OSError:
+        return 0, 0, 0
+    return status.st_mtime_ns, status.st_size, status.st_ino

@@ -1,0 +1,69 @@
+"""What all tests share: the product's own reactor, and a guard that fails tests which leave something behind."""
+
+from __future__ import annotations
+
+import gc
+import sys
+from collections.abc import Iterator
+from inspect import iscoroutinefunction
+from typing import Any
+
+import pytest
+from twisted.logger import globalLogPublisher
+
+from apigateway.transport.reactor import install
+
+# Before pytest-twisted installs one: it then finds ours, which is an asyncio reactor too.
+if "twisted.internet.reactor" not in sys.modules:
+    install()
+
+
+def _is_failure(event: dict[str, Any]) -> bool:
+    return "log_failure" in event or bool(event.get("isError"))
+
+
+@pytest.fixture
+def failures() -> Iterator[list[Any]]:
+    """Failures that were logged, for the tests in which that is right; the guard then leaves them alone."""
+    seen: list[Any] = []
+
+    def observe(event: dict[str, Any]) -> None:
+        if _is_failure(event):
+            seen.append(event["log_failure"].value if "log_failure" in event else event)
+
+    globalLogPublisher.addObserver(observe)
+    yield seen
+    globalLogPublisher.removeObserver(observe)
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a test after which a Deferred's error was not handled, a failure was logged, or a timer is left."""
+    from twisted.internet import reactor
+
+    seen: list[dict[str, Any]] = []
+
+    def observe(event: dict[str, Any]) -> None:
+        if _is_failure(event):
+            seen.append(event)
+
+    before = set(reactor.getDelayedCalls())  # type: ignore[attr-defined]
+    globalLogPublisher.addObserver(observe)
+    yield
+    if _runs_on_reactor(request):
+        gc.collect()  # an error that nobody handled is told when its Deferred is collected
+    globalLogPublisher.removeObserver(observe)
+    left = [call for call in reactor.getDelayedCalls() if call not in before and call.active()]  # type: ignore[attr-defined]
+    for call in left:
+        call.cancel()
+    if seen and "failures" not in request.fixturenames:
+        texts = [str(event.get("log_failure") or event.get("message") or event) for event in seen]
+        pytest.fail("failures were logged:\n" + "\n".join(texts))
+    if left:
+        pytest.fail("timers were left behind:\n" + "\n".join(map(str, left)))
+
+
+def _runs_on_reactor(request: pytest.FixtureRequest) -> bool:
+    """pytest-twisted's decorators wrap a test that waits for Deferreds; a plain one cannot leave any."""
+    function = getattr(request, "function", None)
+    return function is not None and (iscoroutinefunction(function) or hasattr(function, "__wrapped__"))
