@@ -7,6 +7,7 @@ from setuptools import find_packages, setup
 
 HERE = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (HERE / "apigateway/__init__.py").read_text(encoding="utf-8"))[1]
+EXAMPLES = sorted(path.name for path in HERE.glob("config/*.yaml"))
 
 REQUIRES = [
     "twisted[tls]>=26.10",
@@ -15,7 +16,7 @@ REQUIRES = [
     "service-identity>=24",
     "cryptography>=46",
     # The loop under the reactor; the interpreter's own serves where there is no wheel of it.
-    'uvloop>=0.22; platform_python_implementation == "CPython" and (sys_platform == "linux" or sys_platform == "darwin")',
+    'uvloop>=0.22; platform_python_implementation == "CPython" and sys_platform != "win32"',
     "httptools>=0.9",
     "klein>=24.8",
     "treq>=25.5",
@@ -62,7 +63,7 @@ setup(
     packages=[*find_packages(include=["apigateway", "apigateway.*"]), "twisted.plugins"],
     package_data={"apigateway": ["py.typed"]},
     # Examples, for who installs a wheel: PREFIX/share/apigateway/config.
-    data_files=[("share/apigateway/config", sorted(str(path.relative_to(HERE)) for path in HERE.glob("config/*.yaml")))],
+    data_files=[("share/apigateway/config", [f"config/{name}" for name in EXAMPLES])],
     install_requires=REQUIRES,
     extras_require={"dev": DEV},
     # Other distributions add kinds of policies in the group "apigateway.policies": a name of their choice, and

@@ -9,13 +9,16 @@ from inspect import iscoroutinefunction
 from typing import Any
 
 import pytest
+import pytest_twisted
+from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.logger import globalLogPublisher
 
 from apigateway.transport.reactor import install
 
-# Before pytest-twisted installs one: it then finds ours, which is an asyncio reactor too.
+# Before pytest-twisted installs one; it is told then that ours is the asyncio reactor it was asked for.
 if "twisted.internet.reactor" not in sys.modules:
     install()
+pytest_twisted.reactor_installers["asyncio"] = lambda: pytest_twisted._install_reactor(install, AsyncioSelectorReactor)
 
 
 def _is_failure(event: dict[str, Any]) -> bool:

@@ -91,12 +91,13 @@ class DnsResolver:
         end = self._reactor.seconds() + self._timeout
         questions = [Deferred.fromCoroutine(self._addresses(wire_name, kind, end)) for kind in (dns.A, dns.AAAA)]
         answers = await DeferredList(questions, consumeErrors=True)
-        found = [cast(_Found, answer) for fine, answer in answers if fine]
+        found = [answer for fine, answer in answers if fine]
         addresses = [address for one in found for address in one.addresses]
         if addresses:
             return Resolution(tuple(addresses), min(one.ttl for one in found if one.addresses))
         failures = [cast(Failure, answer) for fine, answer in answers if not fine]
         if failures:
+            failures[0].trap(ResolutionFailed)
             raise ResolutionFailed(f"{name!r}: {failures[0].getErrorMessage()}")
         raise NameNotFound(f"{name!r} does not exist, or has no address")
 
@@ -133,7 +134,7 @@ class DnsResolver:
         raise problem
 
 
-def _follow(found: _Found, kind: int, records: list[dns.RRHeader]) -> _Found:
+def _follow(found: _Found, kind: int, records: list[Any]) -> _Found:
     """As far as the records of one answer lead from a name: along its aliases, to the addresses at their end."""
     name, ttl = found.name, found.ttl
     aliases = {record.name.name.lower(): record for record in records if record.type == dns.CNAME}

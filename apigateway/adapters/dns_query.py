@@ -33,7 +33,7 @@ class DnsQuestions:
         return answer
 
     async def _over_udp(self, server: tuple[str, int], query: dns.Query, seconds: float) -> dns.Message:
-        protocol = dns.DNSDatagramProtocol(self, self._reactor)
+        protocol = dns.DNSDatagramProtocol(self, self._reactor)  # type: ignore[no-untyped-call]
         port = self._listen(protocol, "::" if ":" in server[0] else "")
         try:
             return await protocol.query(server, [query], seconds)
@@ -51,16 +51,19 @@ class DnsQuestions:
 
     async def _over_tcp(self, server: tuple[str, int], query: dns.Query, end: float) -> dns.Message:
         family = TCP6ClientEndpoint if ":" in server[0] else TCP4ClientEndpoint
-        protocol = dns.DNSProtocol(self, self._reactor)
-        await connectProtocol(family(self._reactor, *server, timeout=self._left(end)), protocol)
+        protocol: Any = dns.DNSProtocol(self, self._reactor)  # type: ignore[no-untyped-call]
+        endpoint = family(self._reactor, *server, timeout=self._left(end))
+        await connectProtocol(endpoint, protocol)  # type: ignore[no-untyped-call]
         try:
-            return await protocol.query([query], self._left(end))
+            answer: dns.Message = await protocol.query([query], self._left(end))
+            return answer
         finally:
             _call_off(protocol)
             protocol.transport.loseConnection()
 
     def _left(self, end: float) -> float:
-        return max(0.1, end - self._reactor.seconds())
+        now: float = self._reactor.seconds()
+        return max(0.1, end - now)
 
     # ---- what the protocols of twisted.names tell their controller
 

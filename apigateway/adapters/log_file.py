@@ -52,11 +52,14 @@ class LogFile:
     reactor: has callFromThread and callLater.
     """
 
-    def __init__(self, path: str, reactor: Any, *, capacity: int = CAPACITY) -> None:
+    def __init__(
+        self, path: str, reactor: Any, *, capacity: int = CAPACITY, close_timeout: float = CLOSE_TIMEOUT
+    ) -> None:
         self.path = path
         self.trouble = ""
         self._reactor = reactor
         self._capacity = capacity
+        self._close_timeout = close_timeout
         self._descriptor = _open(path)
         self._items: SimpleQueue[tuple[bytes, int] | Callable[[], None] | None] = SimpleQueue()
         self._thread: Thread | None = None
@@ -97,7 +100,7 @@ class LogFile:
                 self._shut()
                 return succeed(None)
             self._items.put(None)
-        timeout = self._reactor.callLater(CLOSE_TIMEOUT, self._finished)
+        timeout = self._reactor.callLater(self._close_timeout, self._finished)
         self._closed.addBoth(lambda _: timeout.cancel() if timeout.active() else None)
         return self._closed
 

@@ -10,7 +10,8 @@ _TOKEN = r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 _ESSENCE = re.compile(rf"[ \t]*({_TOKEN})/({_TOKEN})[ \t]*")
 # RFC 9110 5.6.6: no whitespace around "=", empty parameters allowed; the value is a token or a quoted-string (5.6.4).
 _PARAMETER = re.compile(
-    rf';[ \t]*(?:({_TOKEN})=(?:({_TOKEN})|"((?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*)"))?[ \t]*'
+    rf';[ \t]*(?:({_TOKEN})=(?:({_TOKEN})|'
+    r'"((?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*)"))?[ \t]*'
 )
 _ESCAPED = re.compile(r"\\(.)")
 

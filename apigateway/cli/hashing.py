@@ -40,7 +40,7 @@ def _secret(what: str, *, twice: bool = False) -> str:
     if sys.stdin.isatty():
         text: str = click.prompt(what, hide_input=True, confirmation_prompt=twice, err=True)
     else:
-        text = click.get_text_stream("stdin", encoding="utf-8").read()
+        text = sys.stdin.read()
         text = text.removesuffix("\n").removesuffix("\r")
     if not text:
         raise click.UsageError(f"there is no {what.lower()} on standard input")

@@ -6,25 +6,45 @@ import sys
 from typing import Any
 
 import click
-from twisted.application.service import ServiceMaker
+from twisted.application.service import IService
+from twisted.internet.error import CannotListenError
 from twisted.logger import FileLogObserver, textFileLogObserver
 from twisted.scripts import twistd
+
+from apigateway import tap
 
 NAME = "apigateway"
 
 
-class _Options(twistd.ServerOptions):
-    """twistd's, with the gateway for its only service: found without the folder of plugins."""
+class Maker:
+    """Makes the service for twistd, and keeps it, so that its exit status can be asked for."""
 
-    loadedPlugins = {NAME: ServiceMaker("API gateway", "apigateway.tap", "", NAME)}  # noqa: RUF012
+    tapname = NAME
+
+    def __init__(self) -> None:
+        self.service: Any = None
+
+    def makeService(self, options: tap.Options) -> IService:
+        """See tap.makeService."""
+        self.service = tap.makeService(options)
+        return self.service  # type: ignore[no-any-return]
+
+
+class Options(twistd.ServerOptions):  # type: ignore[name-defined, misc]
+    """twistd's, with the gateway as its only service: found without looking for plugins."""
+
+    def __init__(self, maker: Maker) -> None:
+        super().__init__()
+        self.loadedPlugins = {NAME: maker}
 
     @property
-    def subCommands(self) -> Any:
-        return [(NAME, None, self.loadedPlugins[NAME].options, "")]
+    def subCommands(self) -> list[tuple[str, None, type[tap.Options], str]]:
+        """The service, as usage.Options wants it."""
+        return [(NAME, None, tap.Options, "")]
 
 
 def to_standard_error() -> FileLogObserver:
-    """Twisted's log on standard error, so that standard output is the access log's alone."""
+    """Twisted's log on standard error, so that standard output is left to the gateway's own logs."""
     return textFileLogObserver(sys.stderr)
 
 
@@ -35,9 +55,16 @@ def to_standard_error() -> FileLogObserver:
 def run(file: str, last_good: bool, pidfile: str) -> None:
     """Serve a configuration in the foreground, as `twistd -n apigateway --config FILE` does.
 
-    Logs to standard error. HUP reloads the file and reopens logs, TERM drains, a second TERM ends.
+    Logs to standard error. HUP reloads the file and reopens logs, TERM drains, a second TERM ends. Exit
+    status: 0 after TERM, 1 for a file with errors (all are printed) or an address that is taken.
     """
-    options = _Options()
+    maker = Maker()
+    options = Options(maker)
     arguments = ["--nodaemon", f"--pidfile={pidfile}", "--logger=apigateway.cli.run.to_standard_error"]
     options.parseOptions([*arguments, NAME, "--config", file, *(["--last-good"] if last_good else [])])
-    twistd.runApp(options)
+    try:
+        twistd.runApp(options)
+    except CannotListenError as error:
+        place = f"{error.interface}:{error.port}" if error.interface else error.port
+        raise click.ClickException(f"cannot listen at {place}: {error.socketError.strerror}") from error
+    raise SystemExit(maker.service.failed)

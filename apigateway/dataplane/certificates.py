@@ -112,7 +112,9 @@ def _public_half(path: str, pem: bytes) -> bytes:
     try:
         key = load_pem_private_key(pem, password=None)
     except TypeError as exc:
-        raise NotPem(f"{path}: the private key is encrypted; nobody is there to be asked for its password") from exc
+        raise NotPem(
+            f"{path}: the private key is encrypted; nobody is there to be asked for its password"
+        ) from exc
     except (ValueError, UnsupportedAlgorithm) as exc:
         raise NotPem(f"{path}: no private key in PEM can be read from this file") from exc
     return key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

@@ -240,7 +240,7 @@ class Downstream(Protocol):
                 self._deadline.at(self._listener.now() + self._listener.header_timeout)
         elif self.exchanges:
             if self._listener.draining:
-                self.transport.loseConnection()
+                self._close()
                 return
             self._phase = IDLE
             self._deadline.at(self._listener.now() + self._listener.idle_timeout)
@@ -264,19 +264,26 @@ class Downstream(Protocol):
         elif phase in (READER, LINGER):
             self.transport.abortConnection()
         else:
-            self.transport.loseConnection()
+            self._close()
 
     # ---- the end
+
+    def _close(self) -> None:
+        """Flush and close; a client that does not read the rest is cut off after a while."""
+        self._phase = LINGER
+        self._deadline.at(self._listener.now() + self._listener.body_timeout)
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
 
     def close_if_idle(self) -> None:
         """The listener drains: a connection that carries nothing closes now, the others after their answer."""
         if self._machine is None and self._tunnel is None and not self._wire.in_head:
-            self.transport.loseConnection()
+            self._close()
 
     def _end(self) -> None:
         """The connection does not go on. A request that was not read to its end is read a little longer."""
         if self._request_done:
-            self.transport.loseConnection()
+            self._close()
             return
         self._phase = LINGER
         self._deadline.at(self._listener.now() + LINGER_SECONDS)

@@ -84,7 +84,7 @@ class Opening:
         machine, self._machine = self._machine, None
         self._pool.opened(connection)
         if machine is None:
-            connection.transport.loseConnection()
+            connection.close()
             return
         connection.carry(machine, self._timeouts)
         machine.upstream_opened(connection)
@@ -147,7 +147,7 @@ class TargetPool:
             if not connection.closed and connection.idle_until > self.now():
                 connection.reused = True
                 return connection
-            connection.transport.loseConnection()
+            connection.close()
         return None
 
     def open(self, machine: Attempting, timeouts: Timeouts) -> Opening | None:
@@ -189,14 +189,14 @@ class TargetPool:
         """The name leads elsewhere now: what is idle and goes to an old address is closed."""
         for connection in [one for one in self._idle if not self.name.knows(one.address[0])]:
             self._idle.remove(connection)
-            connection.transport.loseConnection()
+            connection.close()
 
     def close(self) -> None:
         """Close what is idle; what is busy closes after its exchange."""
         self._closed = True
         idle, self._idle = self._idle, []
         for connection in idle:
-            connection.transport.loseConnection()
+            connection.close()
         self.name.forget(self)
 
 

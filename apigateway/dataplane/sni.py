@@ -13,12 +13,14 @@ from __future__ import annotations
 import os
 import ssl
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
 
 from apigateway.dataplane.certificates import Certificate, CertificateRefused, NotPem, read_pem
+
+Refused = Callable[[ssl.SSLError], None]
 
 ALPN = ("http/1.1",)
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
@@ -81,11 +83,57 @@ class SniTable:
         return self._exact.get(name) or (self._wildcards.get(parent) if label else None) or self._default
 
 
-class TlsListenerContext:
-    """The TLS of a listener: `context` for the loop, and the table its handshakes are answered from."""
+class Handshake(ssl.SSLObject):
+    """A handshake whose failure reaches the client as an alert (RFC 8446 6.2).
 
-    def __init__(self, table: SniTable) -> None:
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    The loops drop a connection when its handshake fails, with the alert still in their buffer. So a failure
+    asks them for more input instead, which makes them send what there is; whatever comes then is thrown away,
+    until the client has read its alert and leaves, or the handshake timeout is over.
+    """
+
+    _incoming: ssl.MemoryBIO
+    _outgoing: ssl.MemoryBIO
+    _tell: Refused
+    _failed = False
+
+    def do_handshake(self) -> None:
+        if not self._failed:
+            try:
+                return super().do_handshake()
+            except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
+                raise
+            except ssl.SSLError as exc:
+                self._failed = True
+                self._tell(exc)
+                if not self._outgoing.pending:
+                    raise
+        self._incoming.read()
+        raise ssl.SSLWantReadError()
+
+
+class _BaseContext(ssl.SSLContext):
+    """What handshakes begin with."""
+
+    tell: Refused
+    sslobject_class = Handshake
+
+    def wrap_bio(
+        self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *args: Any, **kwargs: Any
+    ) -> ssl.SSLObject:
+        handshake = cast(Handshake, super().wrap_bio(incoming, outgoing, *args, **kwargs))
+        handshake._incoming, handshake._outgoing, handshake._tell = incoming, outgoing, self.tell
+        return handshake
+
+
+class TlsListenerContext:
+    """The TLS of a listener: `context` for the loop, and the table its handshakes are answered from.
+
+    refused: told of each handshake that fails (its `reason` is OpenSSL's word for it), for logs and metrics.
+    """
+
+    def __init__(self, table: SniTable, refused: Refused = lambda exc: None) -> None:
+        self.context = _BaseContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.tell = refused
         self.context.sni_callback = self._choose
         self.swap(table)
 

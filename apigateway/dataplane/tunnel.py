@@ -59,17 +59,21 @@ class Tunnel:
         self._client.resumeProducing()
 
     def client_lost(self) -> None:
-        self._upstream.transport.loseConnection()
+        self._upstream.close()
         self._lost()
 
     def upstream_lost(self) -> None:
-        self._client.loseConnection()
+        self._close_client()
         self._lost()
 
     def close(self) -> None:
         """End it from here."""
+        self._close_client()
+        self._upstream.close()
+
+    def _close_client(self) -> None:
+        self._client.unregisterProducer()
         self._client.loseConnection()
-        self._upstream.transport.loseConnection()
 
     def _touch(self) -> None:
         self._deadline.at(self._now() + self._idle)

@@ -199,7 +199,7 @@ class UpstreamConnection(Protocol):
         if self.closed:
             pass
         elif not (self._sent_all and self._wire.reusable and self._keeper.keep(self)):
-            self.transport.loseConnection()
+            self.close()
         machine.response_end(end.trailers)
 
     def _refused(self, refusal: Refusal) -> None:
@@ -209,7 +209,7 @@ class UpstreamConnection(Protocol):
 
     def _expired(self) -> None:
         if self._machine is None:
-            self.transport.loseConnection()  # it was idle long enough
+            self.close()  # it was idle long enough
             return
         what = "between two reads of the response" if self._head_seen else "for a response head"
         self.transport.abortConnection()
@@ -225,6 +225,12 @@ class UpstreamConnection(Protocol):
         self._deadline.off()
         if machine is not None:
             machine.upstream_failed(failure)
+
+    def close(self) -> None:
+        """Flush and close, between exchanges."""
+        self._deadline.off()
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
 
     def rest_until(self, when: float) -> None:
         """It is idle, and closes itself at this time."""

@@ -60,7 +60,7 @@ def _of_package() -> Iterator[Found | Problem]:
         name = f"{PACKAGE}.{info.name}"
         try:
             yield _imported(importlib.import_module(name), "package")
-        except Exception:
+        except (Exception, SystemExit):
             yield _broken(f"policy module {name} does not load")
 
 
@@ -83,7 +83,7 @@ def _of_entry_points() -> Iterator[Found | Problem]:
         try:
             entry_point.load()
             yield _imported(importlib.import_module(entry_point.module), "entry-point")
-        except Exception:
+        except (Exception, SystemExit):
             yield _broken(f"entry point {entry_point.name} = {entry_point.value} does not load")
 
 
@@ -125,7 +125,7 @@ def _load(path: Path, origin: Origin, pointer: str = "") -> Found | Problem:
     sys.modules[name] = module
     try:
         exec(compile(real.read_bytes(), str(real), "exec", dont_inherit=True), module.__dict__)
-    except Exception:
+    except (Exception, SystemExit):
         del sys.modules[name]
         if elder is not None:
             sys.modules[name] = elder

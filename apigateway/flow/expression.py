@@ -1,12 +1,15 @@
 """CEL expressions over an exchange, compiled once and cheap to evaluate.
 
-What an evaluation may cost is bounded when it is compiled, since the engine sets no limit: at most 4 KiB of source,
-eight macros, none inside another; patterns of `matches()` written out, and matched in linear time; and while it is
-evaluated at most 2000 values of each map, list or body are looked at.
+What an evaluation may cost is bounded when it is compiled, since the engine sets no limit: at most 4 KiB of source;
+four macros (all, exists, exists_one; map and filter copy their result at each item and are refused), none inside
+another; patterns of `matches()` written out, and matched in linear time by RE2. While it is evaluated, a map, list or
+body of more than 1000 values is a Fault, and only what an expression names of a body counts.
 """
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import Any
 
 import cel
@@ -19,6 +22,8 @@ from apigateway.ports.interfaces import IClock
 from apigateway.wire.headers import Headers
 from apigateway.wire.message import Request, Response
 
+_PLACE = re.compile(r"<input>:(\d+):(\d+): (?:Syntax error: )?(.*)")
+
 
 class Expression:
     """A compiled expression.
@@ -26,21 +31,20 @@ class Expression:
     source: as written. needs_request_body: names request.json or request.xml. needs_response: names the response.
     """
 
-    __slots__ = ("_constants", "_execute", "_functions", "_getters", "needs_request_body", "needs_response", "source")
+    __slots__ = ("_execute", "_functions", "_getters", "needs_request_body", "needs_response", "source")
 
     def __init__(self, source: str, around: Surroundings = NOTHING_AROUND) -> None:
         """ValueError with the reason where the source is not to be taken."""
         if len(source) > MAX_SOURCE:
             raise ValueError(f"an expression of more than {MAX_SOURCE} characters")
         # First as written, so that what is said about the syntax is about what its author sees.
-        cel.compile(source)
+        _check_syntax(source)
         names = Names(source, variables(around))
         self.source = source
         self.needs_request_body = names.needs_body
         self.needs_response = names.needs_response
         self._getters = tuple(names.getters.items())
         self._functions = tuple(names.functions.items())
-        self._constants = names.constants
         self._execute = cel.compile(names.source).execute
 
     def value(self, exchange: Exchange) -> Any:
@@ -48,11 +52,10 @@ class Expression:
 
         Fault(INTERNAL) where it fails, its private text telling why; Fault(BAD_REQUEST) where the body that it names
         cannot be read, or it would have to look at too much. As CEL has it, a failure on one side of && or || does
-        not count where the other side alone decides; an unreadable body always does.
+        not count where the other side alone decides; an unreadable body always does, and so does what is no text
+        where a pattern is matched or a name looked up.
         """
         given: dict[str, Any] = {name: get(exchange) for name, get in self._getters}
-        if self._constants:
-            given.update(self._constants)
         if self._functions:
             return self._value_by_calls(given, exchange)
         try:
@@ -63,13 +66,16 @@ class Expression:
     def _value_by_calls(self, given: dict[str, Any], exchange: Exchange) -> Any:
         faults: list[Fault] = []
 
-        def noting_faults(call: Any) -> Any:
+        def noting_faults(call: Callable[..., Any]) -> Callable[..., Any]:
             def called(*arguments: Any) -> Any:
+                # What leaves a call is logged by the engine, with what the client sent: so nothing does.
                 try:
                     return call(*arguments)
                 except Fault as fault:
                     faults.append(fault)
-                    raise
+                except Exception as error:
+                    faults.append(self._fault(error))
+                return None
 
             return called
 
@@ -101,6 +107,15 @@ def compile_expression(
     return Expression(source, Surroundings(response_side, clock, environment))
 
 
+def _check_syntax(source: str) -> None:
+    try:
+        cel.compile(source)
+    except ValueError as error:
+        # The engine shows the source again with each thing that it says.
+        told = _PLACE.search(str(error))
+        raise ValueError(f"line {told[1]}, character {told[2]}: {told[3]}" if told else str(error)) from None
+
+
 def check_result(expression: Expression, wanted: tuple[type, ...], what: str) -> None:
     """Try it on an empty exchange, so that a result of the wrong kind is found now and not by a client.
 
@@ -117,5 +132,6 @@ def check_result(expression: Expression, wanted: tuple[type, ...], what: str) ->
         if isinstance(fault.__cause__, TypeError):
             raise ValueError(f"cannot be evaluated: {fault.__cause__}") from None
         return
-    if type(value) not in wanted:
-        raise ValueError(f"gives {type(value).__name__}, not {what}")
+    if isinstance(value, wanted):
+        return
+    raise ValueError(f"gives {type(value).__name__}, not {what}")

@@ -13,13 +13,25 @@ import cel
 import re2  # type: ignore[import-untyped]
 
 from apigateway.flow.exchange import Exchange
-from apigateway.flow.expression_tokens import END, MACROS, Token, find_scopes, match_brackets, tokenize
-from apigateway.flow.expression_values import Wanted, want
-from apigateway.flow.variables import ROOTS, Getter, Group, Node, Table, Tree
+from apigateway.flow.expression_tokens import (
+    END,
+    MACROS,
+    REFUSED_MACROS,
+    Token,
+    find_scopes,
+    match_brackets,
+    tokenize,
+)
+from apigateway.flow.expression_values import MAX_HANDED_OVER, Allowance, Wanted, want
+from apigateway.flow.variables import ROOTS, Getter, Group, Leaf, Node, Table, Tree
 from apigateway.text import nearest
 
 MAX_SOURCE = 4096
-MAX_MACROS = 8
+MAX_MACROS = 4
+# How often maps, lists and bodies are named, since `a + b` copies both, and does so for each item of a macro.
+MAX_COLLECTIONS = 32
+MAX_COLLECTIONS_IN_MACROS = 2
+MAX_SUMS_IN_MACROS = 4
 
 FUNCTIONS = frozenset({"has", "size", "int", "uint", "double", "string", "bytes", "timestamp", "duration"})
 METHODS = frozenset(
@@ -37,8 +49,8 @@ class Names:
     """Rewrites one expression. ValueError, with the nearest known name, for what it may not name or do.
 
     source: what the engine compiles. getters: variables that are read before an evaluation. functions: what the
-    evaluation calls, each made for one exchange. constants: functions that know no exchange. needs_body: names the
-    request's body; needs_response: names the response.
+    evaluation calls, each made for one exchange. needs_body: names the request's body;
+    needs_response: names the response.
     """
 
     def __init__(self, source: str, known: Mapping[str, Node]) -> None:
@@ -50,10 +62,10 @@ class Names:
         self._names: dict[tuple[str, ...], str] = {}
         self._wanted: dict[str, tuple[Tree, Wanted]] = {}
         self._replaced: dict[int, str] = {}
+        self._collections = [0, 0]
         self._out: list[str] = []
         self.getters: dict[str, Getter] = {}
         self.functions: dict[str, Maker] = {}
-        self.constants: dict[str, Callable[..., Any]] = {}
         self.needs_body = False
         self.needs_response = False
         at = 0
@@ -73,7 +85,8 @@ class Names:
 
     def _step(self, at: int) -> int:
         token, before, after = self._token(at), self._token(at - 1), self._token(at + 1)
-        if token.text == "." and (before.text in _LITERALS or (before.kind == "op" and before.text not in (")", "]", "}"))):
+        leads = before.kind in ("op", "end") and before.text not in (")", "]", "}")
+        if token.text == "." and (leads or before.text in _LITERALS):
             raise ValueError("a name does not begin with a dot")
         if token.kind != "name":
             return self._keep(at)
@@ -89,6 +102,8 @@ class Names:
 
     def _method(self, at: int) -> int:
         name = self._token(at).text
+        if name in REFUSED_MACROS:
+            raise ValueError(f"{name}() may cost too much; exists(), all() and exists_one() are there")
         if name not in METHODS and name not in MACROS:
             raise ValueError(_unknown("function", name, METHODS | MACROS))
         pattern = self._token(at + 2)
@@ -117,9 +132,12 @@ class Names:
         if root not in self._known:
             raise ValueError(_missing(root, self._known))
         self.needs_response |= root == "response"
+        begin = at
         node, called, at = self._known[root], root, at + 1
         while isinstance(node, Group):
             node, called, at = self._member(node, called, at)
+        if not isinstance(node, Leaf) or node.many:
+            self._count_collection(begin)
         if isinstance(node, Tree):
             return self._tree(node, called, at, asked=asked)
         if isinstance(node, Table):
@@ -223,19 +241,32 @@ class Names:
             search = re2.compile(source, options).search
         except re2.error as error:
             raise ValueError(f"the pattern {source!r} does not compile: {error}") from None
-        self.constants[name] = lambda value: search(value) is not None
+        self.functions[name] = lambda exchange: lambda text: search(text) is not None
         return name
 
     # -- macros
 
     def _check_macros(self) -> None:
         if len(self._scopes) > MAX_MACROS:
-            raise ValueError(f"more than {MAX_MACROS} macros (all, exists, filter, map ...)")
+            raise ValueError(f"more than {MAX_MACROS} macros (all, exists, exists_one)")
         for scope in self._scopes:
             if scope.name in ROOTS or scope.name.startswith("__"):
                 raise ValueError(f"{scope.name!r} cannot be the name of an item")
             if any(scope.opens < other.opens < scope.closes for other in self._scopes):
-                raise ValueError("a macro (all, exists, filter, map ...) does not stand inside another")
+                raise ValueError("a macro (all, exists, exists_one) does not stand inside another")
+
+            inside = self._tokens[scope.opens : scope.closes]
+            if sum(token.text == "+" for token in inside) > MAX_SUMS_IN_MACROS:
+                raise ValueError(f"more than {MAX_SUMS_IN_MACROS} sums inside a macro")
+
+    def _count_collection(self, at: int) -> None:
+        inside = any(scope.opens < at < scope.closes for scope in self._scopes)
+        self._collections[inside] += 1
+        if sum(self._collections) > MAX_COLLECTIONS or self._collections[True] > MAX_COLLECTIONS_IN_MACROS:
+            raise ValueError(
+                f"maps, lists and bodies are named more than {MAX_COLLECTIONS} times, "
+                f"or more than {MAX_COLLECTIONS_IN_MACROS} times inside macros"
+            )
 
     def _is_bound(self, at: int) -> bool:
         name = self._token(at).text
@@ -244,12 +275,16 @@ class Names:
 
 def _body_function(tree: Tree, wanted: Wanted) -> Maker:
     def make(exchange: Exchange) -> Callable[[], Any]:
-        made: list[Any] = []
+        made: list[tuple[Any, int]] = []
+        in_all = Allowance(MAX_HANDED_OVER)
 
         def read() -> Any:
             if not made:
-                made.append(tree.get(exchange, wanted))
-            return made[0]
+                once = Allowance()
+                made.append((tree.get(exchange, wanted, once), once.spent))
+            value, values = made[0]
+            in_all.spend(values)
+            return value
 
         return read
 
@@ -257,14 +292,14 @@ def _body_function(tree: Tree, wanted: Wanted) -> Maker:
 
 
 def _tree_getter(tree: Tree, wanted: Wanted) -> Getter:
-    return lambda exchange: tree.get(exchange, wanted)
+    return lambda exchange: tree.get(exchange, wanted, Allowance())
 
 
 def _literal(token: Token) -> str:
     value = cel.compile(token.text).execute({})
-    if not isinstance(value, str):
-        raise ValueError(f"{token.text} is no text")  # noqa: TRY004
-    return value
+    if isinstance(value, str):
+        return value
+    raise ValueError(f"{token.text} is no text")
 
 
 def _missing(root: str, known: Mapping[str, Node]) -> str:
@@ -277,4 +312,5 @@ def _missing(root: str, known: Mapping[str, Node]) -> str:
 
 def _unknown(what: str, name: str, known: Mapping[str, Any] | frozenset[str]) -> str:
     near = nearest(name, known)
-    return f"unknown {what} {name!r}" + (f"; did you mean {near!r}?" if near else f"; known are {', '.join(sorted(known))}")
+    hint = f"did you mean {near!r}?" if near else f"known are {', '.join(sorted(known))}"
+    return f"unknown {what} {name!r}; {hint}"

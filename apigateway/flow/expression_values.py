@@ -10,8 +10,10 @@ from typing import Any, TypeAlias
 
 from apigateway.flow.faults import BAD_REQUEST, Fault
 
-# Handing a value over costs about 2 us, a step of a macro about 5: 2000 of them stop the worker for 15 ms at most.
-MAX_VALUES = 2000
+# Handing a value over costs about 2 us. What 1000 items cost in a macro: 0.2 ms, 26 ms where each compares two maps of
+# 1000, 110 ms where each adds up two such lists. A body is handed over anew each time that it is named.
+MAX_VALUES = 1000
+MAX_HANDED_OVER = 10_000
 
 # What of a tree is named: members by name, each with what is named of it; None is all of it.
 Wanted: TypeAlias = "dict[str, Wanted] | None"
@@ -26,21 +28,22 @@ def want(wanted: Wanted, path: Sequence[str]) -> Wanted:
 
 
 class Allowance:
-    """Counts the values handed to one evaluation; a Fault(BAD_REQUEST) past MAX_VALUES."""
+    """Counts values handed to an evaluation; a Fault(BAD_REQUEST) past the limit."""
 
-    __slots__ = ("left",)
+    __slots__ = ("_limit", "spent")
 
-    def __init__(self, left: int = MAX_VALUES) -> None:
-        self.left = left
+    def __init__(self, limit: int = MAX_VALUES) -> None:
+        self._limit = limit
+        self.spent = 0
 
     def spend(self, values: int) -> None:
         """Count so many values."""
-        self.left -= values
-        if self.left < 0:
+        self.spent += values
+        if self.spent > self._limit:
             raise Fault(
                 BAD_REQUEST,
                 public="The request holds too many values",
-                private=f"an expression would have to look at more than {MAX_VALUES} values",
+                private="an expression would have to look at too many values",
             )
 
 

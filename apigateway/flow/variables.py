@@ -26,9 +26,10 @@ Getter = Callable[[Exchange], Any]
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """One value."""
+    """One value; many: it is a list."""
 
     get: Getter
+    many: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ class Tree:
     """Values inside values. get: those of an exchange that are wanted. body: made from the request's body, so read
     only if the evaluation gets there."""
 
-    get: Callable[[Exchange, Wanted], Any]
+    get: Callable[[Exchange, Wanted, Allowance], Any]
     body: bool = False
 
 
@@ -126,6 +127,7 @@ def _latin(octets: bytes) -> str:
 
 
 # -- fields
+
 
 def _request_field_name(name: str) -> str:
     # What the wire keeps to itself would read "" for ever, and a guard on it would never hold.
@@ -231,12 +233,12 @@ def _path(exchange: Exchange) -> str:
     return _unescaped(exchange.request.path)
 
 
-def _json(exchange: Exchange, wanted: Wanted) -> Any:
-    return tree_value(_body_view(exchange, "json", "JSON"), wanted, Allowance())
+def _json(exchange: Exchange, wanted: Wanted, allowance: Allowance) -> Any:
+    return tree_value(_body_view(exchange, "json", "JSON"), wanted, allowance)
 
 
-def _xml(exchange: Exchange, wanted: Wanted) -> Any:
-    return xml_value(_body_view(exchange, "xml", "XML"), wanted, Allowance())
+def _xml(exchange: Exchange, wanted: Wanted, allowance: Allowance) -> Any:
+    return xml_value(_body_view(exchange, "xml", "XML"), wanted, allowance)
 
 
 def _body_view(exchange: Exchange, view: str, called: str) -> Any:
@@ -253,6 +255,14 @@ def _body_view(exchange: Exchange, view: str, called: str) -> Any:
 
 def _identity(exchange: Exchange) -> Identity:
     return exchange.identity or _NOBODY
+
+
+def _claims(exchange: Exchange, wanted: Wanted, allowance: Allowance) -> Any:
+    return tree_value(_identity(exchange).claims, wanted, allowance)
+
+
+def _params(exchange: Exchange, wanted: Wanted, allowance: Allowance) -> Any:
+    return tree_value(exchange.params, wanted, allowance)
 
 
 def _certificate(exchange: Exchange) -> PeerCertificate:
@@ -301,9 +311,9 @@ _REQUEST_SIDE: dict[str, Node] = {
             "known": Leaf(lambda exchange: exchange.identity is not None),
             "consumer": Leaf(lambda exchange: _identity(exchange).consumer),
             "subject": Leaf(lambda exchange: _identity(exchange).subject),
-            "roles": Leaf(lambda exchange: _values(_identity(exchange).roles)),
-            "scopes": Leaf(lambda exchange: _values(_identity(exchange).scopes)),
-            "claims": Tree(lambda exchange, wanted: tree_value(_identity(exchange).claims, wanted, Allowance())),
+            "roles": Leaf(lambda exchange: _values(_identity(exchange).roles), many=True),
+            "scopes": Leaf(lambda exchange: _values(_identity(exchange).scopes), many=True),
+            "claims": Tree(_claims),
         }
     ),
     "route": Group(
@@ -311,7 +321,7 @@ _REQUEST_SIDE: dict[str, Node] = {
             "api": Leaf(lambda exchange: exchange.api),
             "name": Leaf(lambda exchange: exchange.route),
             "version": Leaf(lambda exchange: exchange.version),
-            "params": Tree(lambda exchange, wanted: tree_value(exchange.params, wanted, Allowance())),
+            "params": Tree(_params),
         }
     ),
 }

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 
-import re2
+import re2  # type: ignore[import-untyped]
 from pydantic import Field
 from zope.interface import implementer
 

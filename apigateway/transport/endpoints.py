@@ -99,7 +99,9 @@ class NativeClientEndpoint:
         self._timeout = timeout
         host = "" if isinstance(place, str) else place[0]
         self._tls = (
-            ClientTls(ssl_context, server_hostname or host, timeout, shutdown_timeout) if ssl_context else None
+            ClientTls(ssl_context, server_hostname or host, timeout, shutdown_timeout)
+            if ssl_context
+            else None
         )
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:

@@ -134,12 +134,12 @@ class NativeTransport(asyncio.BaseProtocol):
         self._set_limits(native)
         try:
             protocol = self._build_protocol(native)
-        except Exception:  # noqa: BLE001
+        except Exception:
             self._not_built(Failure())
             return
         try:
             protocol.makeConnection(self)
-        except Exception:  # noqa: BLE001
+        except Exception:
             log.failure("connectionMade failed; the connection is aborted")
             self.abortConnection()
         if self._made is not None:
@@ -200,7 +200,7 @@ class NativeTransport(asyncio.BaseProtocol):
                 producer.stopProducing()
             if protocol is not None:
                 protocol.connectionLost(Failure(self._reason(exc)))
-        except Exception:  # noqa: BLE001
+        except Exception:
             log.failure("connectionLost failed")
 
     def _reason(self, exc: Exception | None) -> Exception:

@@ -20,7 +20,7 @@ class NativeTlsTransport(NativeTransport):  # type: ignore[override]
     """One TLS connection, from the end of its handshake.
 
     - A peer that ends without close_notify gives ConnectionLost, not ConnectionDone: the end of what it sent
-      may have been cut off (RFC 8446 6.1).
+      may have been cut off (RFC 8446 6.1). uvloop tells; asyncio's own loop takes one for the other.
     - `loseConnection` lets the TLS layer drain before it closes, because the loop's shutdown timeout would cut
       off what a slow reader has not taken. Out of sight stays the buffer of the TCP transport below: 64 KiB and
       the last piece, so write a large body in pieces, or give the timeout room.

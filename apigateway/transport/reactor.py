@@ -42,7 +42,9 @@ def loop_of(reactor: object) -> asyncio.AbstractEventLoop:
     """The event loop under a reactor, running or not. Raises TypeError for a reactor that has none."""
     loop = getattr(reactor, "_asyncioEventloop", None)
     if loop is None:
-        raise TypeError(f"native transports need an asyncio reactor (twistd --reactor=uvloop), not {reactor!r}")
+        raise TypeError(
+            f"native transports need an asyncio reactor (twistd --reactor=uvloop), not {reactor!r}"
+        )
     return cast(asyncio.AbstractEventLoop, loop)
 
 

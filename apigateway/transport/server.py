@@ -22,9 +22,6 @@ from apigateway.transport.native_tls import NativeTlsTransport
 
 log = Logger()
 
-REVIVE_SECONDS = 1.0
-"""How often a port makes sure that its loop still accepts."""
-
 
 @dataclass(frozen=True, slots=True)
 class ServerTls:
@@ -44,10 +41,8 @@ class ServerTls:
 class NativeListeningPort:
     """Accepts on a socket that listens already, until stopListening; connections made before go on.
 
-    Out of file descriptors, asyncio waits a second and leaves clients in the backlog; uvloop accepts with a
-    spare descriptor and closes at once. Neither spins. On any other error of accept uvloop closes its server
-    without a word, so the port gives the loop a duplicate of its socket, looks once a second whether that is
-    still open, and gives it another.
+    Out of file descriptors, asyncio waits a second and leaves clients in the backlog; uvloop (0.21 and newer)
+    accepts with a spare descriptor and closes at once. Neither spins, and neither gives up.
     """
 
     def __init__(
@@ -65,10 +60,9 @@ class NativeListeningPort:
         self._tls = tls
         self._host = address_from(listener.getsockname())
         self._server: asyncio.Server | None = None
-        self._given: socket.socket | None = None
-        self._watch: asyncio.TimerHandle | None = None
         self._path = listener.getsockname() if listener.family == socket.AF_UNIX else ""
         self._inode = os.stat(self._path).st_ino if self._path else 0
+        self._started = False
         self._stopped = False
 
     def getHost(self) -> Address:
@@ -78,23 +72,18 @@ class NativeListeningPort:
         """Accept from the next turn of the loop on. CannotListenError after stopListening."""
         if self._stopped:
             raise CannotListenError(None, self._host, OSError("this port was stopped"))
-        if self._server is None:
-            task = self._loop.create_task(self.accept())
-            task.add_done_callback(_log_failed)
+        self._loop.create_task(self.accept()).add_done_callback(_log_failed)
 
     async def accept(self) -> None:
         """Accept from now on. Runs on the loop."""
-        if self._server is not None or self._stopped:
+        if self._started or self._stopped:
             return
+        self._started = True
         self._factory.doStart()
-        await self._serve()
-
-    async def _serve(self) -> None:
-        given = self._given = self._listener.dup()
         tls = self._tls
         server = await self._loop.create_server(
             self._transport,
-            sock=given,
+            sock=self._listener,
             backlog=self._backlog,
             ssl=tls.context if tls else None,
             ssl_handshake_timeout=tls.handshake_timeout if tls else None,
@@ -104,7 +93,6 @@ class NativeListeningPort:
             server.close()
             return
         self._server = server
-        self._watch = self._loop.call_later(REVIVE_SECONDS, self._revive)
 
     def _transport(self) -> NativeTransport:
         # May not raise: uvloop would never accept again (libuv waits for the connection to be taken).
@@ -112,29 +100,18 @@ class NativeListeningPort:
         kind = NativeTlsTransport if self._tls else NativeTransport
         return kind(self._factory.buildProtocol)
 
-    def _revive(self) -> None:
-        if self._given is not None and self._given.fileno() != -1:
-            self._watch = self._loop.call_later(REVIVE_SECONDS, self._revive)
-            return
-        log.error("The loop gave up accepting on {host}; it is told to go on", host=self._host)
-        self._loop.create_task(self._serve()).add_done_callback(_log_failed)
-
     def stopListening(self) -> Deferred[None]:
         """Stop accepting; who waits in the backlog is reset. Fires when the address is free again."""
         done: Deferred[None] = Deferred()
-        started = self._server is not None
         if not self._stopped:
             self._stopped = True
             self._close()
-        if started:
-            self._server = None
-            self._factory.doStop()
+            if self._started:
+                self._factory.doStop()
         self._loop.call_soon(done.callback, None)  # the loop closes its descriptor by then
         return done
 
     def _close(self) -> None:
-        if self._watch is not None:
-            self._watch.cancel()
         if self._server is not None:
             self._server.close()
         self._listener.close()

@@ -14,7 +14,10 @@ from apigateway.wire.headers import Headers
 from apigateway.wire.message import Request
 
 PROBLEM = "{urn:ietf:rfc:7807}"
-ENVELOPES = {"1.1": "{http://schemas.xmlsoap.org/soap/envelope/}", "1.2": "{http://www.w3.org/2003/05/soap-envelope}"}
+ENVELOPES = {
+    "1.1": "{http://schemas.xmlsoap.org/soap/envelope/}",
+    "1.2": "{http://www.w3.org/2003/05/soap-envelope}",
+}
 
 
 def exchange(*lines: tuple[bytes, bytes]) -> Exchange:
@@ -26,8 +29,12 @@ def test_json_is_the_rule():
     content_type, body = render(fault, exchange())
     assert content_type == b"application/problem+json"
     assert json.loads(body) == {
-        "type": "https://apigateway.dev/problems/forbidden", "title": "Forbidden", "status": 403, "detail": "Not here.",
-        "instance": "urn:exchange:e7", "errors": [{"pointer": "/a"}],
+        "type": "https://apigateway.dev/problems/forbidden",
+        "title": "Forbidden",
+        "status": 403,
+        "detail": "Not here.",
+        "instance": "urn:exchange:e7",
+        "errors": [{"pointer": "/a"}],
     }
 
 
@@ -68,11 +75,21 @@ def test_xml():
 @pytest.mark.parametrize(
     ("fields", "version", "content_type"),
     [
-        ([(b"content-type", b"text/xml; charset=utf-8"), (b"soapaction", b'""')], "1.1", b"text/xml; charset=utf-8"),
-        ([(b"content-type", b"application/soap+xml;action=x")], "1.2", b"application/soap+xml; charset=utf-8"),
+        (
+            [(b"content-type", b"text/xml; charset=utf-8"), (b"soapaction", b'""')],
+            "1.1",
+            b"text/xml; charset=utf-8",
+        ),
+        (
+            [(b"content-type", b"application/soap+xml;action=x")],
+            "1.2",
+            b"application/soap+xml; charset=utf-8",
+        ),
     ],
 )
-@pytest.mark.parametrize(("kind", "code"), [(FORBIDDEN, ("Client", "Sender")), (UNAVAILABLE, ("Server", "Receiver"))])
+@pytest.mark.parametrize(
+    ("kind", "code"), [(FORBIDDEN, ("Client", "Sender")), (UNAVAILABLE, ("Server", "Receiver"))]
+)
 def test_soap_faults(fields, version, content_type, kind, code):
     rendered = render(Fault(kind, public="A & B"), exchange(*fields, (b"accept", b"application/json")))
     assert rendered[0] == content_type
@@ -89,7 +106,9 @@ def test_soap_faults(fields, version, content_type, kind, code):
 
 
 def test_text_xml_without_soapaction_is_no_soap():
-    assert render(Fault(FORBIDDEN), exchange((b"content-type", b"text/xml")))[0] == b"application/problem+json"
+    assert (
+        render(Fault(FORBIDDEN), exchange((b"content-type", b"text/xml")))[0] == b"application/problem+json"
+    )
 
 
 @pytest.mark.parametrize("accept", [b"*/*", b"application/xml"])

@@ -11,7 +11,14 @@ from apigateway.config.model import Consumer
 from apigateway.flow.exchange import Connection, Exchange
 from apigateway.flow.registry import Registry, discover
 from apigateway.flow.services import Consumers, Services, Shared
-from apigateway.ports.memory import ListedEvents, ManualClock, ManualTimers, MemoryStore, NullMetrics, SeededRandom
+from apigateway.ports.memory import (
+    ListedEvents,
+    ManualClock,
+    ManualTimers,
+    MemoryStore,
+    NullMetrics,
+    SeededRandom,
+)
 from apigateway.wire.headers import Headers
 from apigateway.wire.message import Request, Response
 
@@ -45,16 +52,26 @@ class Bench:
         return config
 
     def policy(
-        self, kind: str, settings: Mapping[str, Any], *, consumers: Sequence[Mapping[str, Any]] = (), place: str = ""
+        self,
+        kind: str,
+        settings: Mapping[str, Any],
+        *,
+        consumers: Sequence[Mapping[str, Any]] = (),
+        place: str = "",
     ) -> Any:
         found = self.registry.kind(kind)
         assert found is not None
         policy = found.policy(self.config(kind, settings))
         policy.provision(
             Services(
-                self.clock, SeededRandom(), self.timers, self.store, ListedEvents(),
+                self.clock,
+                SeededRandom(),
+                self.timers,
+                self.store,
+                ListedEvents(),
                 Consumers(tuple(Consumer.model_validate(each) for each in consumers)),
-                place=place or f"api/shop/{kind}", metrics=self.metrics,
+                place=place or f"api/shop/{kind}",
+                metrics=self.metrics,
                 shared=lambda key, factory: self.shared.get(self, key, factory),
             )
         )
@@ -73,17 +90,33 @@ class Bench:
 
 
 def exchange(
-    target: str = "/", *, method: str = "GET", headers: Fields = (), client: str = "203.0.113.9", host: str = "gw.test",
-    scheme: str = "http", length: int | None = 0, answer: Fields | None = None, status: int = 200,
+    target: str = "/",
+    *,
+    method: str = "GET",
+    headers: Fields = (),
+    client: str = "203.0.113.9",
+    host: str = "gw.test",
+    scheme: str = "http",
+    length: int | None = 0,
+    answer: Fields | None = None,
+    status: int = 200,
 ) -> Exchange:
     """An exchange; with `answer`, its response has come and has these fields."""
     lines = [(name.lower().encode(), value.encode()) for name, value in headers]
-    request = Request(method.encode(), target.encode("latin-1"), Headers(lines), authority=host.encode(),
-                      scheme=scheme, length=length)
+    request = Request(
+        method.encode(),
+        target.encode("latin-1"),
+        Headers(lines),
+        authority=host.encode(),
+        scheme=scheme,
+        length=length,
+    )
     made = Exchange("e1", request, Connection(scheme=scheme), client, 0.0)
     made.api, made.route = "shop", "read"
     if answer is not None:
-        made.response = Response(status, Headers((name.lower().encode(), value.encode()) for name, value in answer))
+        made.response = Response(
+            status, Headers((name.lower().encode(), value.encode()) for name, value in answer)
+        )
     return made
 
 

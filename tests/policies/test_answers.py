@@ -137,7 +137,8 @@ def refused(policy, exchange, **request) -> Fault | None:
 
 
 @pytest.mark.parametrize(
-    ("settings", "retry_after"), [({}, b"300"), ({"retry_after": "90s"}, b"90"), ({"retry_after": "100ms"}, b"1")]
+    ("settings", "retry_after"),
+    [({}, b"300"), ({"retry_after": "90s"}, b"90"), ({"retry_after": "100ms"}, b"1")],
 )
 def test_maintenance_without_windows_is_now(bench, exchange, settings, retry_after):
     fault = refused(bench.policy("maintenance", {**settings, "message": "Back soon."}), exchange)
@@ -160,8 +161,14 @@ def test_maintenance_keeps_to_its_window(bench, exchange):
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        ({"windows": [{"from": "2026-05-01T04:00:00Z", "to": "2026-05-01T02:00:00Z"}]}, "ends after it begins"),
-        ({"windows": [{"from": "2026-05-01T04:00:00", "to": "2026-05-01T05:00:00Z"}]}, "/with/windows/0/from"),
+        (
+            {"windows": [{"from": "2026-05-01T04:00:00Z", "to": "2026-05-01T02:00:00Z"}]},
+            "ends after it begins",
+        ),
+        (
+            {"windows": [{"from": "2026-05-01T04:00:00", "to": "2026-05-01T05:00:00Z"}]},
+            "/with/windows/0/from",
+        ),
         ({"windows": [{"from": "2026-05-01T04:00:00Z"}]}, '"to" is missing'),
         ({"allow": ["nowhere"]}, "nowhere"),
     ],

@@ -14,7 +14,9 @@ def hashed(key: str) -> str:
 
 
 ACME = {
-    "name": "acme", "roles": ["partner", "beta"], "scopes": ["read", "write"],
+    "name": "acme",
+    "roles": ["partner", "beta"],
+    "scopes": ["read", "write"],
     "api_keys": [
         {"sha256": hashed("k1")},
         {"sha256": hashed("schlüssel")},
@@ -109,7 +111,12 @@ def test_hides_the_key_and_nothing_else(guard, exchange, settings, target, heade
     assert made.request.headers.lines == lines
 
 
-LIES = [("X-Consumer-Name", "boss"), ("X_Consumer_Name", "boss"), ("X-Consumer_Name", "boss"), ("X_Roles", "admin")]
+LIES = [
+    ("X-Consumer-Name", "boss"),
+    ("X_Consumer_Name", "boss"),
+    ("X-Consumer_Name", "boss"),
+    ("X_Roles", "admin"),
+]
 FORWARD = {"consumer": "X-Consumer-Name", "roles": "X-Roles", "scopes": "X-Scopes"}
 
 
@@ -117,7 +124,9 @@ def test_tells_the_upstream_and_drops_what_clients_claim(guard, exchange):
     made = exchange(headers=[("X-API-Key", "k1"), *LIES])
     guard({"forward": FORWARD}).on_request(made)
     assert made.request.headers.lines == [
-        (b"x-consumer-name", b"acme"), (b"x-roles", b"partner,beta"), (b"x-scopes", b"read write"),
+        (b"x-consumer-name", b"acme"),
+        (b"x-roles", b"partner,beta"),
+        (b"x-scopes", b"read write"),
     ]
 
 

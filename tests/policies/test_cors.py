@@ -89,8 +89,12 @@ def test_which_origins_are_allowed(bench, exchange, origins, origin, allowed):
 
 def test_there_is_one_allow_origin_whatever_the_upstream_says(bench, exchange):
     policy = bench.policy("cors", {**APP, "expose": ["X-Total"], "credentials": True})
-    upstream = [("Access-Control-Allow-Origin", "*"), ("Access-Control-Expose-Headers", "X-Db"), ("X-Total", "7"),
-                ("Access-Control-Allow-Credentials", "true")]
+    upstream = [
+        ("Access-Control-Allow-Origin", "*"),
+        ("Access-Control-Expose-Headers", "X-Db"),
+        ("X-Total", "7"),
+        ("Access-Control-Allow-Credentials", "true"),
+    ]
     made = exchange(headers=[("Origin", "https://app.test")], answer=upstream)
     policy.on_response(made)
     headers = made.response.headers
@@ -130,13 +134,17 @@ def test_open_to_all_needs_no_vary(bench, exchange):
 
 def test_fields_asked_for_are_repeated_only_if_they_are_field_names(bench, exchange):
     policy = bench.policy("cors", {"origins": ["https://app.test"], "headers": ["*"]})
-    made = exchange(method="OPTIONS", headers=[("Origin", "https://app.test"), PREFLIGHT[0],
-                                               ("Access-Control-Request-Headers", "a, <b>")])
+    made = exchange(
+        method="OPTIONS",
+        headers=[("Origin", "https://app.test"), PREFLIGHT[0], ("Access-Control-Request-Headers", "a, <b>")],
+    )
     assert b"access-control-allow-headers" not in policy.on_request(made).headers
 
 
 def test_faults_can_be_read_by_the_page(bench, exchange):
-    made = exchange(headers=[("Origin", "https://app.test")], answer=[("WWW-Authenticate", "ApiKey")], status=401)
+    made = exchange(
+        headers=[("Origin", "https://app.test")], answer=[("WWW-Authenticate", "ApiKey")], status=401
+    )
     bench.policy("cors", APP).on_fault(made, Fault(UNAUTHENTICATED))
     assert made.response.headers.get(b"access-control-allow-origin") == b"https://app.test"
 

@@ -43,7 +43,8 @@ def test_who_passes(bench, exchange, settings, client, passes):
 
 
 @pytest.mark.parametrize(
-    ("settings", "why"), [({}, "give allow"), ({"allow": ["10.0.0.0/99"]}, "10.0.0.0/99"), ({"deny": "x"}, "a list")]
+    ("settings", "why"),
+    [({}, "give allow"), ({"allow": ["10.0.0.0/99"]}, "10.0.0.0/99"), ({"deny": "x"}, "a list")],
 )
 def test_refusals(bench, settings, why):
     assert why in bench.refused("ip-filter", settings)

@@ -69,12 +69,25 @@ def passes(policy, made) -> bool:
     [
         ("api", {}, {"client": "198.51.100.7"}, None),
         ("ip", {}, {"headers": [("X-Forwarded-For", "9.9.9.9")]}, {"client": "198.51.100.7"}),
-        ("header:X-Tenant", {"headers": [("X-Tenant", "a")]}, {"headers": [("x-tenant", "a")], "client": "::1"},
-         {"headers": [("X-Tenant", "b")]}),
+        (
+            "header:X-Tenant",
+            {"headers": [("X-Tenant", "a")]},
+            {"headers": [("x-tenant", "a")], "client": "::1"},
+            {"headers": [("X-Tenant", "b")]},
+        ),
         ("header:X-Tenant", {}, {"client": "::1"}, {"headers": [("X-Tenant", "b")]}),
-        ("header:X-Tenant", {"headers": [("X-Tenant", "a" * 300)]}, {"headers": [("X-Tenant", "a" * 300)]},
-         {"headers": [("X-Tenant", "a" * 299 + "b")]}),
-        ('{request.query["user"]}', {"target": "/?user=ada"}, {"target": "/x?user=ada"}, {"target": "/?user=bob"}),
+        (
+            "header:X-Tenant",
+            {"headers": [("X-Tenant", "a" * 300)]},
+            {"headers": [("X-Tenant", "a" * 300)]},
+            {"headers": [("X-Tenant", "a" * 299 + "b")]},
+        ),
+        (
+            '{request.query["user"]}',
+            {"target": "/?user=ada"},
+            {"target": "/x?user=ada"},
+            {"target": "/?user=bob"},
+        ),
         ("consumer", {}, {}, {"client": "198.51.100.7"}),
     ],
 )
@@ -105,7 +118,10 @@ def test_counters_belong_to_the_place_and_outlive_a_reload(bench, exchange):
 
 
 def test_no_rule_is_taken_from_when_another_refuses(bench, exchange):
-    rules = [{"limit": 1, "per": "1m", "by": "ip", "name": "each"}, {"limit": 2, "per": "1m", "by": "api", "name": "all"}]
+    rules = [
+        {"limit": 1, "per": "1m", "by": "ip", "name": "each"},
+        {"limit": 2, "per": "1m", "by": "api", "name": "all"},
+    ]
     policy = bench.policy("rate-limit", {"rules": rules})
     assert passes(policy, exchange())
     for _ in range(5):
@@ -157,10 +173,23 @@ BUCKET = {"limit": 3, "per": "1m", "algorithm": "token-bucket"}
 @pytest.mark.parametrize(
     ("how", "expected"),
     [
-        ("draft", {b"ratelimit-policy": b'"consumer";q=3;w=60', b"ratelimit": b'"consumer";r=2;t=20',
-                   b"x-ratelimit-limit": None}),
-        ("legacy", {b"ratelimit": None, b"x-ratelimit-limit": b"3", b"x-ratelimit-remaining": b"2",
-                    b"x-ratelimit-reset": b"20"}),
+        (
+            "draft",
+            {
+                b"ratelimit-policy": b'"consumer";q=3;w=60',
+                b"ratelimit": b'"consumer";r=2;t=20',
+                b"x-ratelimit-limit": None,
+            },
+        ),
+        (
+            "legacy",
+            {
+                b"ratelimit": None,
+                b"x-ratelimit-limit": b"3",
+                b"x-ratelimit-remaining": b"2",
+                b"x-ratelimit-reset": b"20",
+            },
+        ),
         ("both", {b"ratelimit": b'"consumer";r=2;t=20', b"x-ratelimit-remaining": b"2"}),
         ("none", {b"ratelimit": None, b"ratelimit-policy": None, b"x-ratelimit-limit": None}),
     ],
@@ -182,7 +211,10 @@ def test_several_rules_and_steps_are_told_in_one_list(bench, exchange):
         each.on_request(made)
         each.on_response(made)
     headers = made.response.headers
-    assert headers.get_all(b"ratelimit-policy") == [b'"consumer";q=3;w=60', b'"api";q=5;w=1, "api-2";q=3;w=3600']
+    assert headers.get_all(b"ratelimit-policy") == [
+        b'"consumer";q=3;w=60',
+        b'"api";q=5;w=1, "api-2";q=3;w=3600',
+    ]
     assert headers.get_all(b"ratelimit") == [b'"consumer";r=2;t=20', b'"api";r=4;t=1, "api-2";r=2;t=1200']
     assert headers.get(b"x-ratelimit-limit") == b"3"
 
@@ -221,7 +253,7 @@ def test_a_remote_store_is_waited_for(bench, exchange, remote):
     results: list[object] = []
     ensureDeferred(outcome).addBoth(results.append)
     assert results == []
-    (limits, cost), = remote.asked
+    ((limits, cost),) = remote.asked
     remote.answers[0].callback(MemoryStore(bench.clock).take(limits, cost))
     assert results == [None]
     policy.on_response(made)
@@ -250,7 +282,9 @@ def test_a_store_that_fails_at_once_is_the_same(bench, exchange, remote):
     policy = bench.policy("rate-limit", {"limit": 1, "per": "1m"})
     assert passes(policy, exchange())
     assert not passes(policy, exchange())
-    closed = bench.policy("rate-limit", {"limit": 1, "per": "1m", "on_store_failure": "closed"}, place="api/two")
+    closed = bench.policy(
+        "rate-limit", {"limit": 1, "per": "1m", "on_store_failure": "closed"}, place="api/two"
+    )
     with pytest.raises(Fault) as caught:
         closed.on_request(exchange())
     assert (caught.value.status, dict(caught.value.headers)) == (503, {b"retry-after": b"1"})
@@ -275,7 +309,10 @@ def test_scope_worker_never_asks_the_shared_store(bench, exchange, remote):
         ({"limit": 1, "per": 60}, "needs its unit"),
         ({"limit": 1, "per": "1m", "by": "moon"}, "/with/by"),
         ({"limit": 1, "per": "1m", "by": "{client.}"}, "client"),
-        ({"rules": [{"limit": 1, "per": "1m", "name": "a"}, {"limit": 1, "per": "1m", "name": "a"}]}, "one name"),
+        (
+            {"rules": [{"limit": 1, "per": "1m", "name": "a"}, {"limit": 1, "per": "1m", "name": "a"}]},
+            "one name",
+        ),
         ({"rules": [{"limit": 1, "per": "1m", "bye": "ip"}]}, "/with/rules/0/bye"),
     ],
 )
@@ -287,5 +324,7 @@ def test_all_wrong_settings_are_told_at_once(registry: Registry):
     settings = {"limit": "many", "per": "soon", "algoritm": "x", "rules": [{"limit": 0, "per": "1m"}]}
     config, problems = registry.settings("rate-limit", settings, "/apis/0/pre_flow/request/1/with")
     assert config is None
-    pointers = {problem.pointer.removeprefix("/apis/0/pre_flow/request/1/with"): problem.hint for problem in problems}
+    pointers = {
+        problem.pointer.removeprefix("/apis/0/pre_flow/request/1/with"): problem.hint for problem in problems
+    }
     assert pointers == {"/limit": "", "/per": "", "/algoritm": "algorithm", "/rules/0/limit": ""}

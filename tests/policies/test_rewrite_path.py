@@ -19,8 +19,11 @@ import pytest
         ({"add_prefix": "/v2"}, "/a?b", "/v2/a?b"),
         ({"add_prefix": "/v2"}, "/", "/v2/"),
         ({"strip_prefix": "/shop", "add_prefix": "/v2"}, "/shop", "/v2"),
-        ({"replace": "/x%20y"}, "/d/auth%7C9?grid[0:1:0]&b=1+2&b=%2B&a=&flag&u=%c3%a9;x=y",
-         "/x%20y?grid[0:1:0]&b=1+2&b=%2B&a=&flag&u=%c3%a9;x=y"),
+        (
+            {"replace": "/x%20y"},
+            "/d/auth%7C9?grid[0:1:0]&b=1+2&b=%2B&a=&flag&u=%c3%a9;x=y",
+            "/x%20y?grid[0:1:0]&b=1+2&b=%2B&a=&flag&u=%c3%a9;x=y",
+        ),
         ({"replace": "/x"}, "/a?", "/x?"),
         ({"regex": "^/u/([^/]+)/(.*)$", "to": r"/\2/\1"}, "/u/a%2fb/c/d", "/c/d/a%2fb"),
         ({"regex": "o", "to": "0"}, "/foo/o", "/f00/0"),

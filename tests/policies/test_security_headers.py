@@ -11,7 +11,9 @@ from apigateway.flow.faults import FORBIDDEN, Fault
     ("scheme", "hsts"), [("https", b"max-age=31536000; includeSubDomains"), ("http", None)]
 )
 def test_defaults(bench, exchange, scheme, hsts):
-    made = exchange(scheme=scheme, answer=[("Server", "x"), ("X-Powered-By", "y"), ("X-Frame-Options", "ALLOWALL")])
+    made = exchange(
+        scheme=scheme, answer=[("Server", "x"), ("X-Powered-By", "y"), ("X-Frame-Options", "ALLOWALL")]
+    )
     bench.policy("security-headers", {}).on_response(made)
     headers = made.response.headers
     assert headers.get(b"strict-transport-security") == hsts
@@ -40,7 +42,9 @@ def test_what_the_upstream_said_is_kept_on_request(bench, exchange):
 
 def test_faults_carry_them(bench, exchange):
     made = exchange(scheme="https", answer=[])
-    policy = bench.policy("security-headers", {"hsts": {"max_age": "1h", "include_subdomains": False, "preload": True}})
+    policy = bench.policy(
+        "security-headers", {"hsts": {"max_age": "1h", "include_subdomains": False, "preload": True}}
+    )
     policy.on_fault(made, Fault(FORBIDDEN))
     assert made.response.headers.get(b"strict-transport-security") == b"max-age=3600; preload"
 

@@ -11,7 +11,11 @@ from apigateway.flow.faults import Fault
     ("settings", "before", "after"),
     [
         ({"set": {"X-Tier": "gold"}}, [("X-Tier", "a"), ("X-Tier", "b")], [(b"x-tier", b"gold")]),
-        ({"append": {"X-Tag": ["b", "c"]}}, [("X-Tag", "a")], [(b"x-tag", b"a"), (b"x-tag", b"b"), (b"x-tag", b"c")]),
+        (
+            {"append": {"X-Tag": ["b", "c"]}},
+            [("X-Tag", "a")],
+            [(b"x-tag", b"a"), (b"x-tag", b"b"), (b"x-tag", b"c")],
+        ),
         ({"remove": ["X-Gone"]}, [("X-Gone", "1"), ("X-Kept", "2"), ("X-Gone", "3")], [(b"x-kept", b"2")]),
         ({"set": {"X-Who": "{client.ip}"}}, [], [(b"x-who", b"203.0.113.9")]),
         ({"set": {"X-None": '{request.headers["x-absent"]}'}}, [("X-None", "lie")], [(b"x-none", b"")]),

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 import pytest_twisted
 import trustme
 from peers import Sockets
-from twisted.logger import globalLogPublisher
 
 
 @pytest_twisted.async_yield_fixture
@@ -18,20 +16,6 @@ async def sockets() -> Any:
     kept = Sockets()
     yield kept
     await kept.close()
-
-
-@pytest.fixture
-def failures() -> Iterator[list[Any]]:
-    """Failures that were logged, for the tests in which that is right."""
-    seen: list[Any] = []
-
-    def observe(event: Any) -> None:
-        if "log_failure" in event:
-            seen.append(event["log_failure"].value)
-
-    globalLogPublisher.addObserver(observe)
-    yield seen
-    globalLogPublisher.removeObserver(observe)
 
 
 @pytest.fixture(scope="session")

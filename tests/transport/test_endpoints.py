@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import resource
 import socket
 import ssl
+import time
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +97,7 @@ async def test_a_socket_bound_elsewhere_is_used(sockets: Sockets) -> None:
 
 @ensureDeferred
 async def test_ipv6(sockets: Sockets) -> None:
-    port, factory = await sockets.serve(Echo, place=("::1", 0))
+    port, _ = await sockets.serve(Echo, place=("::1", 0))
     there = await sockets.connect(port)
     there.transport.write(b"six")
     assert await there.until(3) == b"six"
@@ -121,15 +123,25 @@ async def test_stop_listening_keeps_connections_and_frees_the_address(sockets: S
 
 
 @ensureDeferred
-async def test_a_port_listens_again_after_accept_failed(sockets: Sockets, failures: list[Any]) -> None:
-    listening = endpoint()
-    same = listening.bind().dup()
-    factory = RecordingFactory(Echo)
-    port = await listening.listen(factory)
-    sockets.ports.append((port, factory))
-    # What a failing accept makes of the loop's server, on uvloop: closed, without a word.
-    port._server.close()
-    same.close()
+async def test_out_of_descriptors_neither_spins_nor_ends_a_port(
+    sockets: Sockets, failures: list[Any]
+) -> None:
+    port, _ = await sockets.serve(Echo)
+    place = (port.getHost().host, port.getHost().port)
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    waiting = [socket.socket() for _ in range(5)]
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (waiting[-1].fileno() + 1, limits[1]))
+        for client in waiting:
+            client.connect(place)
+        before = time.process_time()
+        await pause(0.3)
+        assert time.process_time() - before < 0.1
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for client in waiting:
+            client.close()
+    await pause(1.0 if loop_of(reactor).__module__.startswith("asyncio") else 0)
     there = await sockets.connect(port)
     there.transport.write(b"again")
     assert await there.until(5) == b"again"
@@ -280,7 +292,7 @@ async def test_a_factory_that_raises(sockets: Sockets, failures: list[Any]) -> N
     def raises() -> Any:
         raise ValueError("not today")
 
-    port, factory = await sockets.serve()
+    port, _ = await sockets.serve()
     with pytest.raises(ValueError, match="not today"):
         await sockets.connect(port, raises)
     assert failures == []

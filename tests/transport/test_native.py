@@ -256,7 +256,7 @@ async def test_a_reset_is_not_a_clean_end(sockets: Sockets) -> None:
 
 @ensureDeferred
 async def test_a_peer_reset_before_it_is_accepted_is_forgotten(sockets: Sockets, failures: list[Any]) -> None:
-    port, factory = await sockets.serve(Echo)
+    port, _ = await sockets.serve(Echo)
     reset(plain_client(port))
     there = await sockets.connect(port)
     there.transport.write(b"still here")

@@ -45,7 +45,9 @@ async def test_native_listens_on_every_interface_unless_told(sockets: Sockets) -
 @ensureDeferred
 async def test_native_client(sockets: Sockets) -> None:
     port, _ = await sockets.serve(Echo)
-    endpoint = NativeParser().parseStreamClient(reactor, host="127.0.0.1", port=str(port.getHost().port), timeout="2")
+    endpoint = NativeParser().parseStreamClient(
+        reactor, host="127.0.0.1", port=str(port.getHost().port), timeout="2"
+    )
     there: Any = await endpoint.connect(RecordingFactory(Recorder))
     sockets.clients.append(there)
     there.transport.write(b"hello")

@@ -19,7 +19,9 @@ from twisted.internet import reactor
 
 
 def run(program: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False
+    )
 
 
 @pytest.mark.parametrize(
@@ -50,7 +52,9 @@ for _ in range(3):
 
 
 def test_a_signal_stops_it() -> None:
-    program = INSTALL + "reactor.callWhenRunning(print, 'running', flush=True); reactor.run(); print('stopped')"
+    program = (
+        INSTALL + "reactor.callWhenRunning(print, 'running', flush=True); reactor.run(); print('stopped')"
+    )
     with subprocess.Popen([sys.executable, "-c", program], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "running\n"
@@ -63,7 +67,10 @@ def test_a_signal_stops_it() -> None:
     [
         ({"message": "odd", "exception": ValueError("defect")}, [ValueError]),
         ({"message": "Fatal error on transport", "exception": ValueError("told"), "transport": 1}, []),
-        ({"message": "pause_writing() failed", "exception": ValueError("kept"), "transport": 1}, [ValueError]),
+        (
+            {"message": "pause_writing() failed", "exception": ValueError("kept"), "transport": 1},
+            [ValueError],
+        ),
     ],
 )
 def test_what_the_loop_reports_is_logged_once(

@@ -43,11 +43,22 @@ def test_nothing_offered():
 
 @pytest.mark.parametrize(
     ("qvalue", "weight"),
-    [("0", 0.0), ("1", 1.0), ("0.5", 0.5), ("1.000", 1.0), ("1.5", 1.0), ("0.5555", 0.0), ("-1", 0.0), ("", 0.0),
-     ("0.", 0.0), ("1e3", 0.0), ("٣", 0.0)],
+    [
+        ("0", 0.0),
+        ("1", 1.0),
+        ("0.5", 0.5),
+        ("1.000", 1.0),
+        ("1.5", 1.0),
+        ("0.5555", 0.0),
+        ("-1", 0.0),
+        ("", 0.0),
+        ("0.", 0.0),
+        ("1e3", 0.0),
+        ("٣", 0.0),
+    ],
 )
 def test_qvalues(qvalue, weight):
-    ranges = media_ranges([f"text/plain;q={qvalue}".encode("utf-8")])
+    ranges = media_ranges([f"text/plain;q={qvalue}".encode()])
     assert weight_of(ranges, "text/plain; charset=utf-8") == weight
 
 

@@ -1,0 +1,69 @@
+# `make demo` and `make test` are all that a fresh clone needs.
+#
+# .venv is made with the newest Python from 3.11 on; `make PYTHON=python3.12 ...` names another.
+# A stamp file says what is installed, so that a second run begins at once.
+
+SHELL := /bin/sh
+.DELETE_ON_ERROR:
+.PHONY: demo test check format docs reference bench clean
+
+VENV := .venv
+BIN := $(VENV)/bin
+RUNS := $(VENV)/installed
+DEVELOPS := $(VENV)/installed-dev
+SOURCES := setup.py $(shell find apigateway twisted config -name '*.py' -o -name '*.yaml')
+
+# Who develops has the checkout itself installed, and that is what the demo then runs.
+demo: $(if $(wildcard $(DEVELOPS)),$(DEVELOPS),$(RUNS))
+	@exec $(BIN)/apigateway demo
+
+test: $(DEVELOPS)
+	@exec $(BIN)/pytest $(TESTS)
+
+check: $(DEVELOPS)
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+	$(BIN)/apigateway docs docs/reference --package-only --check
+
+reference: $(DEVELOPS)
+	$(BIN)/apigateway docs docs/reference --package-only
+
+docs: reference
+	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
+
+bench: $(DEVELOPS)
+	$(BIN)/python -m bench
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# ---- what is installed
+
+$(BIN)/pip:
+	@found=; \
+	for python in $(PYTHON) python3.13 python3.12 python3.11 python3; do \
+	  if command -v $$python >/dev/null 2>&1 && \
+	     $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$python; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+	  echo "Python 3.11 or newer is needed (apt install python3 python3-venv; brew install python)." >&2; exit 1; \
+	fi; \
+	if ! $$found -c 'import venv, ensurepip' 2>/dev/null; then \
+	  echo "$$found has no venv module: apt install python3-venv (or $$found-venv)." >&2; exit 1; \
+	fi; \
+	echo "$$found -m venv $(VENV)"; \
+	$$found -m venv $(VENV)
+
+# build/ is removed: what setuptools finds there it would pack again, also files that are gone.
+$(RUNS): $(SOURCES) | $(BIN)/pip
+	@rm -rf build
+	$(BIN)/pip install --quiet --disable-pip-version-check .
+	@rm -rf build
+	@touch $@
+
+# twistd finds the plugin of an editable install from any folder only in setuptools' older way (compat).
+$(DEVELOPS): setup.py | $(BIN)/pip
+	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e '.[dev]'
+	@touch $@

@@ -1,0 +1,155 @@
+"""Every file of config/, served and asked."""
+
+from __future__ import annotations
+
+import shutil
+import ssl
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from example_gateway import EXAMPLES, Served
+
+from apigateway.checking import check_file
+from apigateway.cli.demo_setting import make_certificates
+from apigateway.config.load import load_file
+from apigateway.config.paths import absolute
+
+Serve = Callable[[str], Served]
+NAMES = sorted(path.stem for path in EXAMPLES.glob("*.yaml"))
+
+
+def test_each_has_a_test_that_serves_it() -> None:
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    assert [name for name in NAMES if f'"{name}"' not in tests and f"{name}.yaml" not in tests] == []
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_is_fine_and_warns_of_nothing(name: str, tmp_path: Path) -> None:
+    file = Path(shutil.copy(EXAMPLES / f"{name}.yaml", tmp_path))
+    make_certificates(absolute(load_file(file).configuration, tmp_path))
+    assert check_file(str(file), strict=True).problems == ()
+
+
+def test_minimal(serve: Serve) -> None:
+    gateway = serve("minimal")
+    answer = gateway.ask("/hello")
+    assert (answer.status, answer.json) == (200, {"hello": "world", "service": "one"})
+
+
+# ---- tls
+
+
+def context(gateway: Served, *, client: bool = False) -> ssl.SSLContext:
+    made = ssl.create_default_context(cafile=str(gateway.folder / "certs/ca.pem"))
+    if client:
+        made.load_cert_chain(gateway.folder / "certs/client.pem", gateway.folder / "certs/client.key")
+    return made
+
+
+@pytest.mark.parametrize("name", ["one.example.test", "two.example.test"])
+def test_tls_answers_with_the_certificate_of_the_name(serve: Serve, name: str) -> None:
+    gateway = serve("tls")
+    answer = gateway.ask("/hello", port=8443, tls=context(gateway), name=name)
+    assert answer.status == 200
+    assert answer.headers["strict-transport-security"].startswith("max-age=31536000")
+
+
+def test_tls_refuses_names_and_clients_it_does_not_know(serve: Serve) -> None:
+    gateway = serve("tls")
+    with pytest.raises(ssl.SSLError):
+        gateway.ask("/hello", port=8443, tls=context(gateway), name="three.example.test")
+    with pytest.raises((ssl.SSLError, ConnectionError)):
+        gateway.ask("/hello", port=8444, tls=context(gateway), name="one.example.test")
+    known = context(gateway, client=True)
+    assert gateway.ask("/hello", port=8444, tls=known, name="one.example.test").status == 200
+
+
+# ---- rate-limit
+
+
+def test_rate_limit_is_each_callers_own(serve: Serve) -> None:
+    gateway = serve("rate-limit")
+    statuses = [gateway.ask("/orders/hello", {"X-API-Key": "demo-key"}).status for _ in range(4)]
+    assert statuses == [200, 200, 200, 429]
+    assert gateway.ask("/orders/hello", {"X-API-Key": "gold-key"}).status == 200
+    assert gateway.ask("/orders/hello").status == 401
+
+
+def test_rate_limit_by_address_tells_when_to_come_back(serve: Serve) -> None:
+    gateway = serve("rate-limit")
+    first, _, third = (gateway.ask("/public/hello") for _ in range(3))
+    assert (first.status, first.headers["x-ratelimit-remaining"]) == (200, "1")
+    assert third.status == 429
+    assert 0 < int(third.headers["retry-after"]) <= 120
+
+
+# ---- cors
+
+
+def test_cors_answers_before_the_key_is_asked_for(serve: Serve) -> None:
+    gateway = serve("cors")
+    asks = {"Origin": "https://app.example.test", "Access-Control-Request-Method": "DELETE"}
+    preflight = gateway.ask("/account/hello", asks, method="OPTIONS")
+    assert (preflight.status, preflight.headers["access-control-allow-origin"]) == (204, "https://app.example.test")
+    refused = gateway.ask("/account/hello", {"Origin": "https://a.partner.example.test"})
+    assert (refused.status, refused.headers["access-control-allow-origin"]) == (401, "https://a.partner.example.test")
+    stranger = gateway.ask("/account/hello", {"Origin": "https://evil.example.test"})
+    assert "access-control-allow-origin" not in stranger.headers
+
+
+def test_cors_for_any_page(serve: Serve) -> None:
+    answer = serve("cors").ask("/data/hello", {"Origin": "https://anyone.example.test"})
+    assert (answer.status, answer.headers["access-control-allow-origin"]) == (200, "*")
+
+
+# ---- load-balancing
+
+
+def test_load_balancing_by_weight(serve: Serve) -> None:
+    gateway = serve("load-balancing")
+    assert Counter(gateway.who("/weighted/hello") for _ in range(8)) == {"one": 6, "two": 2}
+
+
+def test_load_balancing_by_session(serve: Serve) -> None:
+    gateway = serve("load-balancing")
+    by_session = {f"s{n}": {gateway.who("/sticky/hello", {"X-Session": f"s{n}"}) for _ in range(3)} for n in range(12)}
+    assert all(len(services) == 1 for services in by_session.values())
+    assert set().union(*by_session.values()) == {"one", "two"}
+
+
+def test_load_balancing_takes_the_spare_when_the_first_is_gone(serve: Serve) -> None:
+    gateway = serve("load-balancing")
+    assert {gateway.who("/spare/hello") for _ in range(3)} == {"one"}
+    gateway.end_service("one")
+    assert {gateway.who("/spare/hello") for _ in range(10)} == {"two"}
+
+
+# ---- routing
+
+
+@pytest.mark.parametrize(
+    ("target", "headers", "service"),
+    [
+        ("/shop/hello", {}, "one"),
+        ("/shop/hello", {"X-API-Version": "v1"}, "one"),
+        ("/shop/hello", {"X-API-Version": "v2"}, "two"),
+        ("/trials/hello", {}, "one"),
+        ("/trials/hello", {"X-Beta": "1"}, "two"),
+        ("/trials/hello?who=partner", {}, "two"),
+    ],
+)
+def test_routing_by_version_header_and_condition(
+    serve: Serve, target: str, headers: dict[str, str], service: str
+) -> None:
+    assert serve("routing").who(target, headers) == service
+
+
+def test_routing_tells_of_old_versions_and_new_places(serve: Serve) -> None:
+    gateway = serve("routing")
+    assert gateway.ask("/shop/hello").headers["deprecation"] == "@1767225600"
+    moved = gateway.ask("/a%20b?c=1", name="old.example.test")
+    assert (moved.status, moved.headers["location"]) == (308, "https://new.example.test/a%20b?c=1")
+    assert gateway.ask("/shop/hello", method="POST").status == 405
+    assert gateway.ask("/nowhere").status == 404
