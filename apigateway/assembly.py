@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import ssl
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import Site
 
 from apigateway.adapters.access_log import AccessLog
+from apigateway.adapters.batch import Batch
 from apigateway.adapters.dns import DnsResolver
 from apigateway.adapters.event_log import EventLog
 from apigateway.adapters.log_file import LogFile
@@ -29,6 +31,7 @@ from apigateway.config.addresses import UnixAddress, parse_listen_address
 from apigateway.config.model import Configuration
 from apigateway.dataplane.deployment import Means
 from apigateway.dataplane.names import Names
+from apigateway.dataplane.resource import GatewayResource
 from apigateway.dataplane.worker import Candidate, Worker
 from apigateway.errors import ConfigurationRefused, Problem
 from apigateway.flow.services import Shared
@@ -37,8 +40,9 @@ from apigateway.ports.interfaces import IExchangeLog, Reading
 from apigateway.ports.memory_store import MemoryStore
 from apigateway.transport.endpoints import NativeClientEndpoint, NativeServerEndpoint
 from apigateway.transport.reactor import loop_of
+from apigateway.wire.ipset import IpSet
 
-__all__ = ["Checked", "GatewayService", "check_file", "make_service"]
+__all__ = ["Checked", "GatewayService", "check_file", "gateway_resource", "make_service"]
 
 log = Logger()
 
@@ -60,6 +64,42 @@ def make_service(reactor: Any, path: str, *, last_good: bool = False) -> Gateway
     if not checked.ok:
         raise ConfigurationRefused(problem for problem in checked.problems)
     return GatewayService(reactor, path, checked, parts)
+
+
+def gateway_resource(reactor: Any, path: str) -> Deferred[GatewayResource]:
+    """The plans of a configuration file as a resource, for a program that has a twisted.web site of its own.
+
+    Fires when it is ready; fails with ConfigurationRefused. The file's listeners, management listener, data_dir and
+    `watch` are left alone, signals and Twisted's log stay the program's; there is no reload. The reactor has to be
+    asyncio's (apigateway.transport.reactor.install), which the connections to targets need. The resource is closed
+    when the reactor stops, or by its `close`.
+    """
+    return Deferred.fromCoroutine(_gateway_resource(reactor, path))
+
+
+async def _gateway_resource(reactor: Any, path: str) -> GatewayResource:
+    parts = Parts(metrics=Metrics())
+    checked = check_file(path, serving=True, parts=parts)
+    configuration = _candidate(checked).configuration
+    drain = configuration.drain
+    embedded = configuration.model_copy(
+        update={
+            "listeners": (), "management": None, "data_dir": None, "watch": False,
+            "drain": drain.model_copy(update={"notice": 0.0}),
+        }
+    )
+    service = GatewayService(reactor, path, replace(checked, configuration=embedded), parts)
+    resource = GatewayResource(
+        service.worker.driver, trusted=IpSet(configuration.trusted_proxies), drain=drain.timeout,
+        release=service.stopService,
+    )
+    try:
+        await service.worker.start()
+    except ConfigurationRefused:
+        await service.stopService()
+        raise
+    reactor.addSystemEventTrigger("before", "shutdown", resource.close)
+    return resource
 
 
 def last_good_path(checked: Checked, path: str) -> Path:
@@ -90,6 +130,7 @@ class GatewayService(MultiService):
         self._files = {name: file for name, file in (("access", access_file), ("error", error_file)) if file is not None}
         self.metrics: Any = parts.metrics
         logs: list[IExchangeLog] = [self.metrics, *([self._access_log] if self._access_log else [])]
+        self._records = Batch(logs, timers)
         names = Names(
             DnsResolver(reactor, configuration.resolver.servers), timers, clock.monotonic, self.events,
             configuration.resolver.max_stale,
@@ -99,7 +140,7 @@ class GatewayService(MultiService):
             metrics=self.metrics, shared=Shared(), names=names, connect=self._connect, turn=self._turn,
         )
         self.worker = Worker(
-            Candidate(configuration, checked.draft), means, parts.states, logs, self._prepare, self._endpoint, self._taken
+            Candidate(configuration, checked.draft), means, parts.states, (self._records,), self._prepare, self._endpoint, self._taken
         )
         self.metrics.readings = self._readings
         self._management = self._management_endpoint()
@@ -161,6 +202,7 @@ class GatewayService(MultiService):
             await self._management_port.stopListening()
         self.worker.close()
         self.events.event("info", "stopped")
+        self._records.close()
         if self._access_log is not None:
             await self._access_log.close()
         await self.events.close()
@@ -241,6 +283,7 @@ class GatewayService(MultiService):
         return resource(self.worker, settings.tokens, self.metrics.exposition)
 
     def _readings(self) -> list[Reading]:
+        self._records.flush()
         lost = [Reading("log_lines_lost", (name,), float(file.lost)) for name, file in self._files.items()]
         return [*self.worker.readings(), *lost]
 

@@ -33,7 +33,7 @@ class DnsQuestions:
         return answer
 
     async def _over_udp(self, server: tuple[str, int], query: dns.Query, seconds: float) -> dns.Message:
-        protocol = dns.DNSDatagramProtocol(self, self._reactor)  # type: ignore[no-untyped-call]
+        protocol = dns.DNSDatagramProtocol(self, self._reactor)
         port = self._listen(protocol, "::" if ":" in server[0] else "")
         try:
             return await protocol.query(server, [query], seconds)
@@ -51,9 +51,9 @@ class DnsQuestions:
 
     async def _over_tcp(self, server: tuple[str, int], query: dns.Query, end: float) -> dns.Message:
         family = TCP6ClientEndpoint if ":" in server[0] else TCP4ClientEndpoint
-        protocol: Any = dns.DNSProtocol(self, self._reactor)  # type: ignore[no-untyped-call]
+        protocol: Any = dns.DNSProtocol(self, self._reactor)
         endpoint = family(self._reactor, *server, timeout=self._left(end))
-        await connectProtocol(endpoint, protocol)  # type: ignore[no-untyped-call]
+        await connectProtocol(endpoint, protocol)
         try:
             answer: dns.Message = await protocol.query([query], self._left(end))
             return answer

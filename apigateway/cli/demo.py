@@ -13,7 +13,7 @@ from apigateway.cli.demo_page import KEY, TOKEN, trials
 from apigateway.cli.demo_processes import NotStarted, Processes, interrupt_on_signals
 from apigateway.cli.demo_setting import EXAMPLE, DemoSetting, default_file, make_certificates, setting_of
 from apigateway.cli.demo_traffic import Traffic
-from apigateway.cli.printing import print_problems
+from apigateway.cli.printing import counted, print_problems
 from apigateway.config.load import load_file
 from apigateway.config.paths import absolute
 from apigateway.errors import ConfigurationRefused
@@ -37,7 +37,7 @@ def demo(file: Path | None) -> None:
     except NotStarted as error:
         raise click.ClickException(str(error)) from error
     except KeyboardInterrupt:
-        traffic.say(f"ending; {traffic.passed} requests passed")
+        traffic.say(f"ending; {counted(traffic.passed, 'request')} passed")
     finally:
         processes.end()
 

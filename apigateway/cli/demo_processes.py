@@ -41,14 +41,14 @@ class Processes:
             sys.executable, "-m", "apigateway.cli.demo_service",
             "--name", name, "--host", address.host, "--port", str(address.port),
         ]  # fmt: skip
-        process = self._begin(command, address, stdout=subprocess.DEVNULL)
+        process = self.begin(command, address, stdout=subprocess.DEVNULL)
         Thread(target=self._watch, args=(name, command, process), daemon=True).start()
         return f"kill {process.pid}"
 
     def gateway(self, file: Path, address: TcpAddress) -> subprocess.Popen[str]:
         """Start the gateway and wait until it listens at an address; its standard output is a pipe."""
         command = [sys.executable, "-m", "apigateway.cli", "run", str(file)]
-        return self._begin(command, address, stdout=subprocess.PIPE)
+        return self.begin(command, address, stdout=subprocess.PIPE)
 
     def end(self) -> None:
         """End all, the gateway first, since it is the last begun: it drains while the services still answer."""
@@ -61,7 +61,8 @@ class Processes:
                 process.kill()
                 process.wait()
 
-    def _begin(self, command: list[str], address: TcpAddress, *, stdout: int) -> subprocess.Popen[str]:
+    def begin(self, command: list[str], address: TcpAddress, *, stdout: int) -> subprocess.Popen[str]:
+        """Start a command and wait until it listens at an address. NotStarted where it ends before."""
         with tempfile.TemporaryFile("w+") as errors:
             process = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=stdout, stderr=errors, text=True, start_new_session=True

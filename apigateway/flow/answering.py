@@ -20,8 +20,6 @@ from apigateway.wire.message import Response
 class Answering(MachineState):
     """Shapes what goes back. `response_over`: the upstream's response is complete (or it was never its)."""
 
-    __slots__ = ()
-
     # ---- response steps
 
     def _shape_response(self, response: Response) -> None:

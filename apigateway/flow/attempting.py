@@ -27,8 +27,6 @@ _VIA = {version: (b"via", via(version)) for version in ("1.0", "1.1", "2")}
 class Attempting(Answering):
     """The upstream side of an exchange."""
 
-    __slots__ = ()
-
     def _send(self, upstream: CompiledUpstream) -> None:
         """All request steps are through: go to an upstream."""
         exchange = self.exchange

@@ -30,8 +30,6 @@ FOR_THE_GATEWAY = frozenset((b"OPTIONS", b"TRACE"))
 class Machine(Attempting):
     """The request direction, and the events of the client's connection."""
 
-    __slots__ = ()
-
     def begin(self) -> None:
         """The request head is there: find the route, walk its steps."""
         exchange = self.exchange

@@ -52,11 +52,31 @@ class MachineState:
     hooks, infos: what the current direction walks. held: pieces of the response that cannot be passed on yet.
     """
 
-    __slots__ = (
-        "attempt", "client", "collect_most", "collecting", "deadline", "driver", "exchange", "extra", "held", "held_size",
-        "hooks", "infos", "opening", "plan", "reached", "response_hooks", "response_over", "resume_at", "retrying",
-        "revision", "stale_used", "state", "target", "timer", "trailers", "tried", "upload", "upstream", "waiting",
-    )
+    # Defaults stand on the class until they are set, as in Exchange.
+    state = STEPS
+    reached = -1
+    upload: Upload | None = None
+    attempt: Attempt | None = None
+    opening: Any = None
+    upstream: CompiledUpstream | None = None
+    target: TargetState | None = None
+    deadline = 0.0
+    tried: list[TargetState] | None = None
+    retrying = False
+    stale_used = False
+    extra: Sequence[tuple[bytes, bytes]] | None = None
+    waiting: Deferred[Any] | None = None
+    timer: Any = None
+    hooks: Sequence[Any] = ()
+    infos: Sequence[Any] = ()
+    resume_at = 0
+    held: list[bytes] | None = None
+    held_size = 0
+    collecting = False
+    collect_most = 0
+    response_over = False
+    response_hooks: Sequence[Entry] = ()
+    trailers: Any = None
 
     def __init__(self, driver: Driver, client: ClientSide, exchange: Exchange, revision: LiveRevision) -> None:
         self.driver = driver
@@ -64,26 +84,6 @@ class MachineState:
         self.exchange = exchange
         self.revision = revision
         self.plan: Plan = revision.fallback
-        self.state = STEPS
-        self.reached = -1
-        self.upload: Upload | None = None
-        self.attempt: Attempt | None = None
-        self.opening: Any = None
-        self.upstream: CompiledUpstream | None = None
-        self.target: TargetState | None = None
-        self.waiting: Deferred[Any] | None = None
-        self.timer: Any = None
-        self.held: list[bytes] | None = None
-        self.held_size = self.collect_most = self.resume_at = 0
-        self.collecting = False
-        self.response_over = False
-        self.deadline = 0.0
-        self.retrying = False
-        self.stale_used = False
-        self.tried: list[TargetState] | None = None
-        self.extra: Sequence[tuple[bytes, bytes]] | None = None
-        self.trailers: Any = None
-        self.response_hooks: Sequence[Entry] = ()
 
     def _to(self, state: int) -> None:
         """Change state; a move the table does not know is a defect and stops the exchange."""

@@ -56,7 +56,8 @@ class Unit:
         self.direction: Direction = direction
         self.condition = condition
         self.request_need = _need(kind.request_body, config) if direction == "request" else NONE
-        self.response_need = NONE if direction == "error" else _need(kind.response_body, config)
+        responds = direction == "response" or (direction == "request" and not kind.one_way)
+        self.response_need = _need(kind.response_body, config) if responds else NONE
         self.on_request = self.on_response = self.on_fault = self.on_error = self.on_log = None
         self.on_request_chunk = self.on_response_chunk = None
         self.edits_request = self.edits_response = False

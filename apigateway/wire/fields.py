@@ -49,22 +49,27 @@ _NOT_IN_TRAILERS = WRITERS_OWN | {
 
 _MOST_NAMES = 1024
 _LONGEST_NAME = 64
+_LONGEST_LINE = 256
+
+# Not kept in memory for longer than their message.
+_SECRET = frozenset((b"authorization", b"cookie", b"set-cookie", b"x-api-key"))
 
 
 class FieldTable:
     """Maps a field name as sent to its lower-case form and what it is for us.
 
-    `plain` (name as sent -> lower-case name) is looked up once per field line, which is all that an
-    ordinary field costs; `look_up` is for the others and for names not met before. Bounded in count and
-    length, so that a client's invented names cannot fill it.
+    `plain` (name as sent -> lower-case name) is looked up once per field line that llhttp tells of. `lines` (an
+    ordinary line as sent -> its field) saves reading it again: clients repeat most of their lines. Both are bounded in
+    count and length, so that what a client invents cannot fill them.
     """
 
-    __slots__ = ("_forwarded", "_kinds", "_special", "plain")
+    __slots__ = ("_forwarded", "_kinds", "_special", "lines", "plain")
 
     def __init__(self, kinds: dict[bytes, int], *, forwarded: bool) -> None:
         self._kinds = kinds
         self._forwarded = forwarded
         self.plain: dict[bytes, bytes] = {}
+        self.lines: dict[bytes, tuple[bytes, bytes]] = {}
         self._special: dict[bytes, tuple[bytes, int]] = {}
 
     def look_up(self, name: bytes) -> tuple[bytes, int]:
@@ -80,6 +85,18 @@ class FieldTable:
             else:
                 _remember(self._special, name, (lower, kind))
         return lower, kind
+
+    def read(self, line: bytes) -> tuple[bytes, bytes, int]:
+        """(lower-case name, value, kind) of a line that llhttp has found to be one."""
+        name, _, value = line.partition(b":")
+        value = value.strip(b" \t")
+        lower = self.plain.get(name)
+        kind = PLAIN
+        if lower is None:
+            lower, kind = self.look_up(name)
+        if kind == PLAIN and len(line) <= _LONGEST_LINE and lower not in _SECRET:
+            _remember(self.lines, line, (lower, value))
+        return lower, value, kind
 
     def _kind(self, lower: bytes) -> int:
         kind = self._kind_of(lower)

@@ -10,7 +10,7 @@ from apigateway.wire.errors import LocalProtocolError
 from apigateway.wire.fields import RESPONSE_FIELDS
 from apigateway.wire.framing import is_target, is_token, valid_host
 from apigateway.wire.headers import Headers
-from apigateway.wire.http1_reader import FAILED, TUNNEL, UNTIL_CLOSE, Http1Reader, Parser
+from apigateway.wire.http1_reader import FAILED, HEAD, TUNNEL, UNTIL_CLOSE, Http1Reader, Parser
 from apigateway.wire.http1_writer import CHUNKED, SIZED, BodyWriter, field_lines
 from apigateway.wire.limits import Limits
 from apigateway.wire.message import END, Event, Interim, Refusal, Request, Response
@@ -28,6 +28,7 @@ class Http1Client(Http1Reader):
     connection is `reusable`, the next send_head may follow.
     """
 
+    PARSER = HttpResponseParser
     CHUNKED_HEAD = b"HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\n\r\n"
 
     __slots__ = ("_busy", "_persist", "_request", "_response", "_sending", "keep_alive_timeout")
@@ -39,7 +40,7 @@ class Http1Client(Http1Reader):
         super().__init__(limits, RESPONSE_FIELDS)
         self._request: Request | None = None
         self._response: Response | None = None
-        self._sending: BodyWriter | None = None
+        self._sending = BodyWriter()
         self._busy = False
         self._persist = True
         self.keep_alive_timeout = None
@@ -61,21 +62,27 @@ class Http1Client(Http1Reader):
         """
         if self._busy or not self._persist or self._state == FAILED:
             raise LocalProtocolError("the connection is not free for a request")
-        if not is_target(target) or not is_token(request.method) or (host and not valid_host(host)):
+        method = request.method
+        if not is_target(target) or not is_token(method) or (host and not valid_host(host)):
             raise LocalProtocolError("not a method, target or host that can be written")
-        self._begin_message()
+        if self._state != HEAD:
+            self._begin_message()
         self._busy = True
         self._request = request
-        framing, self._sending = _framed(request)
-        head = b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (request.method, target, host)
-        fields = field_lines(request.headers.lines)
-        if extra:
-            fields += field_lines(list(extra))
-        return head + fields + framing
+        framing = b""
+        if request.length == 0 and method not in _WITH_BODY:
+            self._sending.begin(SIZED, 0)
+        else:
+            framing = self._frame(request)
+        if request.upgrade or request.trailers_welcome or request.expect_continue:
+            framing += _options(request)
+        return b"%b %b HTTP/1.1\r\nhost: %b\r\n%b%b%b\r\n" % (
+            method, target, host, field_lines(request.headers.lines), field_lines(extra) if extra else b"", framing,
+        )
 
     def send_data(self, chunk: bytes) -> bytes:
         """A piece of the body, framed. LocalProtocolError for more octets than announced."""
-        if self._sending is None:
+        if self._request is None:
             raise LocalProtocolError("body octets before a head")
         return self._sending.data(chunk)
 
@@ -84,7 +91,7 @@ class Http1Client(Http1Reader):
 
         LocalProtocolError if octets are missing.
         """
-        if self._sending is None:
+        if self._request is None:
             raise LocalProtocolError("the end of a message before its head")
         return self._sending.end(trailers)
 
@@ -122,25 +129,29 @@ class Http1Client(Http1Reader):
     @property
     def reusable(self) -> bool:
         """No request is under way and another may be sent."""
-        sent = self._sending is None or self._sending.ended
-        return self._persist and not self._busy and sent and self._state != FAILED
+        return self._persist and not self._busy and self._sending.ended and self._state != FAILED
 
     # ---- inside
 
-    def _new_parser(self) -> Parser:
-        parser: Parser = HttpResponseParser(self)
-        return parser
+    def _frame(self, request: Request) -> bytes:
+        """The framing field of a request with a body, or of one that says it has none; begins the body."""
+        length = request.length
+        if length is None:
+            self._sending.begin(CHUNKED)
+            return b"transfer-encoding: chunked\r\n"
+        self._sending.begin(SIZED, length)
+        return b"content-length: %d\r\n" % length
 
     def _refusal(self, refusal: Refusal) -> Refusal:
         """Whatever is wrong with a response is the upstream's fault."""
         return Refusal(502, refusal.detail, refusal.section)
 
-    def _on_head(self, head: bytes) -> None:
+    def _on_head(self, line: bytes) -> None:
         request = self._request
         assert request is not None
-        line = head[: head.index(b"\r\n")]
         read = ResponseHead(line, self._lines, self._special, request.method, request.upgrade)
-        self._settle()
+        if self._doubt is not None:
+            raise self._doubt
         message = read.message
         self._events.append(message)
         if isinstance(message, Interim):
@@ -171,16 +182,9 @@ class Http1Client(Http1Reader):
             self._forget_data()
 
 
-def _framed(request: Request) -> tuple[bytes, BodyWriter]:
-    """The fields of the connection and the body, the empty line, and the body's writer."""
-    length = request.length
-    if length is None:
-        fields, writer = b"transfer-encoding: chunked\r\n", BodyWriter(CHUNKED)
-    elif length or request.method in _WITH_BODY:
-        fields, writer = b"content-length: %d\r\n" % length, BodyWriter(SIZED, length)
-    else:
-        fields, writer = b"", BodyWriter(SIZED, 0)
-    options = []
+def _options(request: Request) -> bytes:
+    """The fields of this connection."""
+    fields, options = b"", []
     if request.trailers_welcome:
         fields += b"te: trailers\r\n"
         options.append(b"te")  # RFC 9110 10.1.4: and named as one for this hop
@@ -189,6 +193,4 @@ def _framed(request: Request) -> tuple[bytes, BodyWriter]:
         options.append(b"upgrade")
     if request.expect_continue:
         fields += b"expect: 100-continue\r\n"
-    if options:
-        fields += b"connection: %b\r\n" % b", ".join(options)
-    return fields + b"\r\n", writer
+    return fields + b"connection: %b\r\n" % b", ".join(options) if options else fields

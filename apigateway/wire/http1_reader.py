@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Any, Protocol
 
 from httptools import HttpParserError, HttpParserUpgrade
 
@@ -14,6 +15,8 @@ from apigateway.wire.limits import Limits
 from apigateway.wire.message import END, Event, MessageEnd, Refusal
 
 _END = b"\r\n\r\n"
+# A parser that tells nothing still refuses.
+_NO_CALLBACKS = object()
 # A chunk's own octets: up to 16 digits of size, and two CRLF (RFC 9112 7.1).
 _CHUNK_COST = 20
 
@@ -47,9 +50,11 @@ class Http1Reader:
         "_doubt",
         "_events",
         "_fed",
+        "_few_lines",
         "_forwarded",
         "_head",
         "_headed",
+        "_known",
         "_left",
         "_limits",
         "_lines",
@@ -63,6 +68,10 @@ class Http1Reader:
         "_tail",
     )
 
+    #: The parser of a message's head.
+    PARSER: Callable[[Any], Parser]
+    #: Empty lines may come before a message (RFC 9112 2.2: a server ignores them).
+    BLANK_BEFORE = False
     #: A head that makes a new parser expect a chunked body.
     CHUNKED_HEAD = b""
 
@@ -70,6 +79,8 @@ class Http1Reader:
         self._limits = limits
         self._table = table
         self._plain = table.plain
+        self._known = table.lines.get
+        self._few_lines = limits.max_fields + 3  # with the first line and the two empty pieces behind the last
         self._data = b""
         self._at = 0
         self._events: list[Event] = []
@@ -88,17 +99,9 @@ class Http1Reader:
         self._special: dict[int, bytes] = {}
         self._forwarded: list[tuple[bytes, bytes]] | None = None
 
-    def _new_parser(self) -> Parser:
+    def _on_head(self, line: bytes) -> None:
+        """A head is complete, `line` is its first: add its event and say, by `_expect_body`, what follows."""
         raise NotImplementedError
-
-    def _on_head(self, head: bytes) -> None:
-        """A head is complete: add its event and say, by `_expect_body`, what follows."""
-        raise NotImplementedError
-
-    def _settle(self) -> None:
-        """Raise what llhttp had against a head that our own rules let pass."""
-        if self._doubt is not None:
-            raise self._doubt
 
     def _on_end(self) -> None:
         """The message is complete; its MessageEnd is the last event."""
@@ -130,8 +133,78 @@ class Http1Reader:
 
     def _take(self, data: bytes) -> list[Event]:
         """Add octets to those held and read on."""
+        if self._state == HEAD and not self._head and self._at >= len(self._data):
+            end = data.find(_END) + 4
+            if 4 < end <= self._limits.max_field:
+                return self._take_head(data, end)
         self._data = self._data[self._at :] + data if self._at < len(self._data) else data
         self._at = 0
+        return self._read()
+
+    def _take_head(self, data: bytes, end: int) -> list[Event]:
+        """A head that came whole in one read, as nearly all do: the same as `_read`, without what is for the others.
+
+        Where anything is out of the ordinary, everything is begun anew on the long way, which knows what to say.
+        """
+        head = data if end == len(data) else data[:end]
+        try:
+            self.PARSER(_NO_CALLBACKS).feed_data(head)
+        except (HttpParserError, HttpParserUpgrade):
+            return self._anew(data)
+        raws = head.split(b"\r\n")
+        if not raws[0] or len(raws) > self._few_lines or not self._sort(raws):
+            return self._anew(data)
+        events: list[Event] = []
+        self._events = events
+        rest = len(data) - end
+        if rest:
+            self._data, self._at = data, end
+        try:
+            self._on_head(raws[0])
+            if rest and self._state != DONE:
+                return self._take_behind(events)
+        except Refused as refused:
+            self._fail(refused.refusal)
+        return events
+
+    def _sort(self, raws: list[bytes]) -> bool:
+        """Sort the lines of a head, which llhttp has accepted, into ordinary and special fields.
+
+        False for a line that holds half a line end: it is left to llhttp's own idea of lines.
+        """
+        append, known = self._lines.append, self._known
+        special = self._special
+        for raw in raws[1:-2]:
+            field = known(raw)
+            if field is not None:
+                append(field)
+                continue
+            if b"\n" in raw or b"\r" in raw:
+                return False
+            name, value, kind = self._table.read(raw)
+            if kind == PLAIN:
+                append((name, value))
+            elif kind == FORWARDED:
+                if self._forwarded is None:
+                    self._forwarded = []
+                self._forwarded.append((name, value))
+            else:
+                special[kind] = special[kind] + b", " + value if kind in special else value
+        return True
+
+    def _take_behind(self, events: list[Event]) -> list[Event]:
+        """What came in the same read behind a head: most often exactly its body."""
+        data, at = self._data, self._at
+        if self._state == SIZED and self._left == len(data) - at:
+            self._forget_data()
+            events.append(data[at:])
+            self._end(END)
+            return events
+        return events + self._read()
+
+    def _anew(self, data: bytes) -> list[Event]:
+        self._begin_message()
+        self._data, self._at = data, 0
         return self._read()
 
     def _read(self) -> list[Event]:
@@ -185,7 +258,7 @@ class Http1Reader:
         self._at = len(data) if end < 0 else end
         self._head = head
         if self._parser is None:
-            self._parser = self._new_parser()
+            self._parser = self.PARSER(self)
         try:
             self._parser.feed_data(piece)
         except HttpParserUpgrade:
@@ -220,7 +293,8 @@ class Http1Reader:
         if b" \r\n" in head or b"\t\r\n" in head:
             self._trim()
         self._head = b""
-        self._on_head(head)
+        first = head.lstrip(b"\r\n") if self.BLANK_BEFORE else head
+        self._on_head(first.partition(b"\r\n")[0])
 
     def _blank(self, head: bytes) -> None:
         raise Refused(400, "There is no message.", "RFC 9112 2.2")
@@ -263,7 +337,7 @@ class Http1Reader:
         self._may_end = False
         if self._parser is None:
             # The head's own stopped at an Upgrade that is none of ours: RFC 9110 7.8 lets us ignore it.
-            self._parser = self._new_parser()
+            self._parser = self.PARSER(self)
             self._parser.feed_data(self.CHUNKED_HEAD)
             self._special = {}
 

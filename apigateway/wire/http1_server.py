@@ -13,12 +13,14 @@ from apigateway.wire.headers import Headers
 from apigateway.wire.http1_reader import DONE, FAILED, HEAD, TUNNEL, Http1Reader, Parser
 from apigateway.wire.http1_writer import CHUNKED, NOTHING, SIZED, UNTIL_CLOSE, BodyWriter, field_lines
 from apigateway.wire.limits import Limits
-from apigateway.wire.message import Event, Interim, Refusal, Request, Response
+from apigateway.wire.message import END, Event, Interim, Refusal, Request, Response
 from apigateway.wire.request_head import read_request
 
-_STATUS_LINES = {
+STATUS_LINES = {
     status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus
 }
+# Statuses whose answers are framed in a way of their own.
+_ODD = frozenset((*range(100, 200), 204, 304))
 # The longest method that llhttp knows and a version leave less than this beside the target.
 _LINE_ROOM = 64
 
@@ -31,6 +33,8 @@ class Http1Server(Http1Reader):
     connection `reusable`. The answer may be written before the request is complete.
     """
 
+    PARSER = HttpRequestParser
+    BLANK_BEFORE = True
     CHUNKED_HEAD = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 
     __slots__ = ("_answer", "_final", "_persist", "_request", "_scheme")
@@ -40,7 +44,7 @@ class Http1Server(Http1Reader):
         super().__init__(limits, REQUEST_FIELDS)
         self._scheme = scheme
         self._request: Request | None = None
-        self._answer: BodyWriter | None = None
+        self._answer = BodyWriter()
         self._final = False
         self._persist = True
 
@@ -56,8 +60,8 @@ class Http1Server(Http1Reader):
         """Go on to the next request; the events that held octets give. [] where none may follow."""
         if not self.reusable:
             return []
-        self._request = self._answer = None
-        self._final = False
+        self._request = None
+        self._answer.ended = self._final = False
         self._begin_message()
         return self._read()
 
@@ -87,8 +91,7 @@ class Http1Server(Http1Reader):
     @property
     def reusable(self) -> bool:
         """The answer and the request are complete and another request may follow."""
-        answer = self._answer
-        return self._state == DONE and answer is not None and answer.ended and self._persist
+        return self._state == DONE and self._answer.ended and self._persist
 
     # ---- writing
 
@@ -112,28 +115,31 @@ class Http1Server(Http1Reader):
         if self._final:
             raise LocalProtocolError("a final response was sent already")
         self._final = True
-        if response.status == 101:
+        request, status = self._request, response.status
+        if status == 101:
             return self._switch(response)
-        request = self._request
+        length = response.length
+        if length is None or response.bodiless or request is None or request.method == b"HEAD" or status in _ODD:
+            framing = self._frame(request, response)
+        else:
+            framing = b"content-length: %d\r\n" % length
+            self._answer.begin(SIZED, length)
         if request is None or not request.persistent or (request.upgrade and self.waiting):
             # Octets held behind an Upgrade that failed: nobody knows which protocol they are (RFC 9110 7.8).
             close = True
-        framing, self._answer = _framed(request, response)
         if close or self._state == FAILED or self._answer.mode == UNTIL_CLOSE:
             self._persist = False
-            option = b"connection: close\r\n\r\n"
+            framing += b"connection: close\r\n"
+            if self._state == DONE:
+                self._forget_data()
         elif request is not None and request.version == "1.0":
-            option = b"connection: keep-alive\r\n\r\n"
-        else:
-            option = b"\r\n"
-        line = _status_line(response.status, response.reason)
-        if not self._persist and self._state == DONE:
-            self._forget_data()
-        return line + field_lines(response.headers.lines) + framing + option
+            framing += b"connection: keep-alive\r\n"
+        line = STATUS_LINES.get(status) if not response.reason else None
+        return b"%b%b%b\r\n" % (line or _status_line(status, response.reason), field_lines(response.headers.lines), framing)
 
     def send_data(self, chunk: bytes) -> bytes:
         """A piece of the body, framed. LocalProtocolError for more octets than announced."""
-        if self._answer is None:
+        if not self._final:
             raise LocalProtocolError("body octets before a head")
         return self._answer.data(chunk)
 
@@ -142,15 +148,35 @@ class Http1Server(Http1Reader):
 
         LocalProtocolError for fewer octets than announced.
         """
-        if self._answer is None:
+        if not self._final:
             raise LocalProtocolError("the end of a message before its head")
-        welcome = self._request is not None and self._request.trailers_welcome
-        return self._answer.end(trailers if welcome else None)
+        if trailers is not None and (self._request is None or not self._request.trailers_welcome):
+            trailers = None
+        return self._answer.end(trailers)
 
     # ---- inside
 
     def _may_follow(self) -> bool:
         return self._persist and (self._request is None or self._request.persistent)
+
+    def _frame(self, request: Request | None, response: Response) -> bytes:
+        """The framing fields of an answer; begins its body (RFC 9112 6.3, RFC 9110 8.6)."""
+        status, length, answer = response.status, response.length, self._answer
+        if status == 204 or status < 200:
+            answer.begin(NOTHING)
+            return b""
+        bodiless = response.bodiless or status == 304 or (request is not None and request.method == b"HEAD")
+        if length is not None:
+            answer.begin(NOTHING if bodiless else SIZED, length)
+            return b"content-length: %d\r\n" % length
+        if bodiless:
+            answer.begin(NOTHING)
+            return b""
+        if request is None or request.version == "1.0":
+            answer.begin(UNTIL_CLOSE)
+            return b""
+        answer.begin(CHUNKED)
+        return b"transfer-encoding: chunked\r\n"
 
     def _switch(self, response: Response) -> bytes:
         request = self._request
@@ -162,10 +188,6 @@ class Http1Server(Http1Reader):
         upgrade = b"connection: upgrade\r\nupgrade: %b\r\n\r\n" % request.upgrade
         return _status_line(101, response.reason) + fields + upgrade
 
-    def _new_parser(self) -> Parser:
-        parser: Parser = HttpRequestParser(self)
-        return parser
-
     def _line_too_long(self, head: bytes) -> bool:
         line = head.find(b"\r\n", len(head) - len(head.lstrip(b"\r\n")))
         return (len(head) if line < 0 else line) > self._limits.max_target + _LINE_ROOM
@@ -176,43 +198,40 @@ class Http1Server(Http1Reader):
         if head.strip(b"\r\n"):
             raise Refused(400, "The head is not one of HTTP.", "RFC 9112 2")
 
-    def _on_head(self, head: bytes) -> None:
-        line = head[: head.index(b"\r\n")] or head.lstrip(b"\r\n").split(b"\r\n", 1)[0]
+    def _on_head(self, line: bytes) -> None:
         longest = self._limits.max_target
         request = read_request(line, self._lines, self._special, self._forwarded, longest, self._scheme)
-        self._settle()
+        if self._doubt is not None:
+            raise self._doubt
         self._request = request
-        self._events.append(request)
-        self._expect_body(request.length, request.length is None)
+        events = self._events
+        events.append(request)
+        length = request.length
+        if length == 0:
+            events.append(END)
+            self._state = DONE
+            self._parser = None
+            self._forget_unwanted()
+        else:
+            self._expect_body(length, length is None)
 
     def _on_end(self) -> None:
         request = self._request
         end = self._events[-1]
         if request is not None:
             request.trailers = getattr(end, "trailers", None)
-            if not self._may_follow():
-                self._forget_data()  # RFC 9112 9.6: no request is read after a close
+        self._forget_unwanted()
+
+    def _forget_unwanted(self) -> None:
+        """RFC 9112 9.6: no request is read after one that ends the connection."""
+        if self._at < len(self._data) and not self._may_follow():
+            self._forget_data()
 
 
 def _status_line(status: int, reason: bytes) -> bytes:
     if not reason:
-        return _STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
+        return STATUS_LINES.get(status) or b"HTTP/1.1 %d \r\n" % status
     if has_control(reason):
         raise LocalProtocolError("control character in a reason phrase")
     return b"HTTP/1.1 %d %b\r\n" % (status, reason)
 
-
-def _framed(request: Request | None, response: Response) -> tuple[bytes, BodyWriter]:
-    """The framing fields of an answer and the writer of its body (RFC 9112 6.3, RFC 9110 8.6)."""
-    status, length = response.status, response.length
-    if status == 204 or status < 200:
-        return b"", BodyWriter(NOTHING)
-    bodiless = response.bodiless or status == 304 or (request is not None and request.method == b"HEAD")
-    if length is not None:
-        field = b"content-length: %d\r\n" % length
-        return field, BodyWriter(NOTHING) if bodiless else BodyWriter(SIZED, length)
-    if bodiless:
-        return b"", BodyWriter(NOTHING)
-    if request is None or request.version == "1.0":
-        return b"", BodyWriter(UNTIL_CLOSE)
-    return b"transfer-encoding: chunked\r\n", BodyWriter(CHUNKED)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from operator import itemgetter
+
 from apigateway.wire.errors import LocalProtocolError
 from apigateway.wire.fields import WRITERS_OWN, allowed_trailers
 from apigateway.wire.headers import Headers
@@ -10,7 +12,7 @@ NOTHING, SIZED, CHUNKED, UNTIL_CLOSE = range(4)
 
 
 class BodyWriter:
-    """The body of one message on its way out.
+    """The bodies of a connection on their way out, one after the other.
 
     mode NOTHING drops what is written (an answer to HEAD, a 204, a 304); SIZED raises LocalProtocolError
     for an octet too many, and at the end for one too few; CHUNKED frames; UNTIL_CLOSE passes through.
@@ -18,7 +20,12 @@ class BodyWriter:
 
     __slots__ = ("_left", "ended", "mode")
 
-    def __init__(self, mode: int, length: int = 0) -> None:
+    def __init__(self) -> None:
+        self.begin(NOTHING)
+        self.ended = True
+
+    def begin(self, mode: int, length: int = 0) -> None:
+        """Begin with the next message; length: octets of a SIZED one."""
         self.mode = mode
         self._left = length
         self.ended = False
@@ -52,4 +59,11 @@ class BodyWriter:
 
 def field_lines(lines: list[tuple[bytes, bytes]]) -> bytes:
     """Fields as written, each with its CRLF; those that the writer itself sets are left out."""
-    return b"".join([b"%b: %b\r\n" % line for line in lines if line[0] not in WRITERS_OWN])
+    if not lines:
+        return b""
+    if not WRITERS_OWN.isdisjoint(map(_name, lines)):
+        lines = [line for line in lines if line[0] not in WRITERS_OWN]
+    return b"\r\n".join(map(b": ".join, lines)) + b"\r\n" if lines else b""
+
+
+_name = itemgetter(0)

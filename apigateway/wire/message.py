@@ -37,63 +37,48 @@ class Request:
     body: the buffered body (apigateway.body.Body) where a step asked for one, else None.
     """
 
-    __slots__ = (
-        "authority",
-        "body",
-        "expect_continue",
-        "forwarded",
-        "headers",
-        "length",
-        "method",
-        "path",
-        "persistent",
-        "query",
-        "received",
-        "scheme",
-        "target",
-        "trailers",
-        "trailers_welcome",
-        "upgrade",
-        "version",
-    )
+    # Defaults stand on the class until they are set: most requests set few of them.
+    length: int | None = 0
+    upgrade = b""
+    expect_continue = False
+    persistent = True
+    trailers_welcome = False
+    forwarded: list[tuple[bytes, bytes]] | None = None
+    trailers: Headers | None = None
+    body: Any = None
+    query: bytes | None = None
 
     def __init__(
         self,
         method: bytes,
         target: bytes,
         headers: Headers,
-        *,
         authority: bytes = b"",
         scheme: str = "http",
-        length: int | None = 0,
         version: str = "1.1",
-        upgrade: bytes = b"",
-        expect_continue: bool = False,
-        persistent: bool = True,
-        trailers_welcome: bool = False,
+        **others: Any,
     ) -> None:
+        """others: any of length, upgrade, expect_continue, persistent, trailers_welcome."""
         self.method = method
-        self.scheme = scheme
-        self.authority = authority
+        self.received = self.target = target
         self.headers = headers
-        self.forwarded: list[tuple[bytes, bytes]] | None = None
-        self.length = length
+        self.authority = authority
+        self.scheme = scheme
         self.version = version
-        self.upgrade = upgrade
-        self.expect_continue = expect_continue
-        self.persistent = persistent
-        self.trailers_welcome = trailers_welcome
-        self.trailers: Headers | None = None
-        self.body: Any = None
-        self.received = target
-        self.retarget(target)
+        mark = target.find(b"?")
+        if mark < 0:
+            self.path = target
+        else:
+            self.path, self.query = target[:mark], target[mark + 1 :]
+        if others:
+            self.__dict__.update(others)
 
     def retarget(self, target: bytes) -> None:
         """Set the target, and path and query with it."""
         self.target = target
         mark = target.find(b"?")
-        self.path: bytes = target if mark < 0 else target[:mark]
-        self.query: bytes | None = None if mark < 0 else target[mark + 1 :]
+        self.path = target if mark < 0 else target[:mark]
+        self.query = None if mark < 0 else target[mark + 1 :]
 
 
 class Response:
@@ -110,7 +95,12 @@ class Response:
     body: the buffered body (apigateway.body.Body) where a step asked for one, else None.
     """
 
-    __slots__ = ("bodiless", "body", "headers", "length", "reason", "status", "trailers", "upgrade")
+    length: int | None = None
+    reason = b""
+    bodiless = False
+    upgrade = b""
+    trailers: Headers | None = None
+    body: Any = None
 
     def __init__(
         self,
@@ -124,12 +114,14 @@ class Response:
     ) -> None:
         self.status = status
         self.headers = headers
-        self.length = length
-        self.reason = reason
-        self.bodiless = bodiless
-        self.upgrade = upgrade
-        self.trailers: Headers | None = None
-        self.body: Any = None
+        if length is not None:
+            self.length = length
+        if reason:
+            self.reason = reason
+        if bodiless:
+            self.bodiless = True
+        if upgrade:
+            self.upgrade = upgrade
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,6 +19,8 @@ from apigateway.wire.message import Request
 
 Lines = list[tuple[bytes, bytes]]
 
+_SLASH = 0x2F
+
 
 def read_request(
     line: bytes,
@@ -34,31 +36,38 @@ def read_request(
     kind, repeated ones joined (RFC 9110 5.3). forwarded: lines that a proxy may have written.
     """
     method, target, version = framing.request_line(line, max_target)
-    target, named = framing.origin_form(method, target, scheme)
-    length = framing.body_length(special.get(LENGTH), special.get(CODING), version)
+    named = None
+    if target[0] != _SLASH:
+        target, named = framing.origin_form(method, target, scheme)
+    host = special.get(HOST)
+    if host is None or named is not None or not framing.valid_host(host):
+        host = framing.authority(host, named, version)
+    headers = Headers.__new__(Headers)
+    headers.lines = lines
+    request = Request(method, target, headers, host, scheme, version)
+    request.forwarded = forwarded
+    if len(special) > 1 or version != "1.1" or HOST not in special:
+        _read_special(request, special)
+    return request
+
+
+def _read_special(request: Request, special: dict[int, bytes]) -> None:
+    """What more than Host says: framing, connection options, expectations."""
+    version = request.version
+    request.length = framing.body_length(special.get(LENGTH), special.get(CODING), version)
     options = connection_options(special.get(CONNECTION))
     if options.names:
         # Also what everybody needs, such as Authorization: the standard makes no exception, and who names
         # it harms only his own request. The forwarding fields are not in `lines`: naming them hides nothing.
-        lines = [field for field in lines if field[0] not in options.names]
-    request = Request(
-        method,
-        target,
-        Headers(),
-        authority=framing.authority(special.get(HOST), named, version),
-        scheme=scheme,
-        length=length,
-        version=version,
-        expect_continue=framing.expects_continue(special.get(EXPECT), version, length != 0),
-        persistent=options.persistent(version),
-    )
-    request.headers.lines = lines
-    request.forwarded = forwarded
+        lines = request.headers.lines
+        lines[:] = [field for field in lines if field[0] not in options.names]
+    request.persistent = options.persistent(version)
+    if EXPECT in special:
+        request.expect_continue = framing.expects_continue(special[EXPECT], version, request.length != 0)
     if TE in special:
         request.trailers_welcome = b"trailers" in tokens(special[TE])
     if UPGRADE in special and options.upgrade and not options.close:
         request.upgrade = _upgrade(request, special[UPGRADE])
-    return request
 
 
 def _upgrade(request: Request, value: bytes) -> bytes:

@@ -6,6 +6,7 @@ from typing import Any
 
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import DatagramProtocol
 from twisted.names import common, dns, error, server
 
@@ -13,7 +14,7 @@ LOOPBACK = "127.0.0.1"
 
 
 class Zone(common.ResolverBase):
-    """records: (name, type) to record payloads with their TTLs. failing: names, or names and types, answered SERVFAIL."""
+    """records: (name, type) to record payloads with their TTLs. failing: names, or (name, type), of SERVFAIL."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -72,10 +73,18 @@ class NameServer:
         self.zone = Zone()
         self.factory = Factory(self.zone)
         self.factory.noisy = False
-        ports: Any = reactor
-        self._udp = ports.listenUDP(0, dns.DNSDatagramProtocol(self.factory), interface=LOOPBACK)
+        self._udp, self._tcp = self._listen()
         self.port: int = self._udp.getHost().port
-        self._tcp = ports.listenTCP(self.port, self.factory, interface=LOOPBACK)
+
+    def _listen(self) -> tuple[Any, Any]:
+        ports: Any = reactor
+        while True:
+            tcp = ports.listenTCP(0, self.factory, interface=LOOPBACK)
+            try:
+                protocol = dns.DNSDatagramProtocol(self.factory)
+                return ports.listenUDP(tcp.getHost().port, protocol, interface=LOOPBACK), tcp
+            except CannotListenError:  # somebody has the port of that number over UDP
+                tcp.stopListening()
 
     @property
     def address(self) -> str:

@@ -33,7 +33,8 @@ def test_name_servers_of_the_machine(text: str, servers: list[str]) -> None:
 
 
 def test_hosts_gather_the_addresses_of_a_name() -> None:
-    text = "127.0.0.1 localhost\n::1 localhost ip6-localhost\n\n# 192.0.2.1 off\nbad name\n192.0.2.2\n192.0.2.3 B.Test. c"
+    text = "127.0.0.1 localhost\n::1 localhost ip6-localhost\n\n# 192.0.2.1 off\nbad name\n192.0.2.2\n"
+    text += "192.0.2.3 B.Test. c"
     assert parse_hosts(text) == {
         "localhost": ("127.0.0.1", "::1"), "ip6-localhost": ("::1",), "b.test": ("192.0.2.3",), "c": ("192.0.2.3",),
     }  # fmt: skip

@@ -1,0 +1,1 @@
+"""What the tests over real sockets share: origins, clients, a gateway of the test's own, and an authority."""
