@@ -57,13 +57,14 @@ def nothing_left_behind(request: pytest.FixtureRequest) -> Iterator[None]:
         gc.collect()  # an error that nobody handled is told when its Deferred is collected
     globalLogPublisher.removeObserver(observe)
     left = [call for call in reactor.getDelayedCalls() if call not in before and call.active()]  # type: ignore[attr-defined]
+    names = [str(call) for call in left]
     for call in left:
         call.cancel()
     if seen and "failures" not in request.fixturenames:
         texts = [str(event.get("log_failure") or event.get("message") or event) for event in seen]
         pytest.fail("failures were logged:\n" + "\n".join(texts))
     if left:
-        pytest.fail("timers were left behind:\n" + "\n".join(map(str, left)))
+        pytest.fail("timers were left behind:\n" + "\n".join(names))
 
 
 def _runs_on_reactor(request: pytest.FixtureRequest) -> bool:

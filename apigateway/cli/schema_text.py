@@ -26,7 +26,7 @@ def settings_tables(schema: Schema, level: int = 2) -> Iterator[str]:
     level: of the sections' headings.
     """
     definitions = schema.get("$defs", {})
-    yield from _table(schema)
+    yield from _table(schema, definitions)
     waiting, seen = list(_named(schema)), set[str]()
     while waiting:
         name = waiting.pop(0)
@@ -35,7 +35,7 @@ def settings_tables(schema: Schema, level: int = 2) -> Iterator[str]:
         seen.add(name)
         part = definitions[name]
         yield from ("", f"{'#' * level} {name}", "", *str(part.get("description", "")).splitlines(), "")
-        yield from _table(part)
+        yield from _table(part, definitions)
         waiting.extend(_named(part))
 
 
@@ -56,7 +56,7 @@ def _references(value: Any) -> Iterator[str]:
             yield from _references(inner)
 
 
-def _table(schema: Schema) -> Iterator[str]:
+def _table(schema: Schema, definitions: Schema) -> Iterator[str]:
     required = schema.get("required", ())
     fields = schema.get("properties", {})
     if not fields:
@@ -66,8 +66,14 @@ def _table(schema: Schema) -> Iterator[str]:
     yield "|---|---|---|---|"
     for name, field in fields.items():
         default = "required" if name in required and "default" not in field else _default(field)
-        cells = (f"`{name}`", _type_and_bounds(field), default, str(field.get("description", "")))
+        cells = (f"`{name}`", _type_and_bounds(field), default, _description(field, definitions))
         yield f"| {' | '.join(_cell(cell) for cell in cells)} |"
+
+
+def _description(field: Schema, definitions: Schema) -> str:
+    """A field's sentence; the one of its part where it says the same, which pydantic leaves out."""
+    part = definitions.get(_last(field.get("$ref", "")), {})
+    return str(field.get("description") or part.get("description", "")).partition("\n\n")[0]
 
 
 def _cell(text: str) -> str:

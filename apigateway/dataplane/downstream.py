@@ -30,11 +30,16 @@ BODY = 2  # for more of a request body
 UPSTREAM = 3  # for others: no time of ours runs
 READER = 4  # for the client to read what is written
 LINGER = 5  # for a client that still sends a body nobody wants, before the close
+TUNNEL = 6  # for nothing: HTTP is over
+CLOSING = 7  # for the client to take the rest of what was written
 
 # After an early answer the rest of the body is read and dropped, so that the close does not reset the connection
 # before the client has read the answer (RFC 9112 9.6); up to so many octets and seconds.
 LINGER_OCTETS = 1024 * 1024
 LINGER_SECONDS = 2.0
+
+# Who does not read does not see the client leave; so while reading is paused for an exchange, it is looked for.
+LOOK_EVERY = 0.5
 
 
 @implementer(IPushProducer)
@@ -51,6 +56,7 @@ class Downstream(Protocol):
         self._phase = IDLE
         self._request_done = self._answered = self._pumping = self._closed = False
         self._body_paused = self._reading_paused = self._writer_paused = False
+        self._head = b""  # a head that waits for what follows at once, so that both are written as one
         self._dropped = 0
         self.exchanges = 0
 
@@ -64,21 +70,21 @@ class Downstream(Protocol):
         self._deadline.at(self._listener.now() + self._listener.header_timeout)
 
     def dataReceived(self, data: bytes) -> None:
-        if self._tunnel is not None:
-            self._tunnel.from_client(data)
-        elif self._phase == LINGER:
-            self._drop(data)
-        else:
+        if self._phase < LINGER:
             self._pump(self._wire.feed(data))
+        elif self._tunnel is not None:
+            self._tunnel.from_client(data)
+        else:
+            self._drop(data)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._closed = True
         self._deadline.stop()
         self._listener.lost(self)
+        machine, self._machine = self._machine, None
         if self._tunnel is not None:
             self._tunnel.client_lost()
-        machine, self._machine = self._machine, None
-        if machine is not None:
+        elif machine is not None:
             machine.client_gone()
 
     def pauseProducing(self) -> None:
@@ -86,8 +92,9 @@ class Downstream(Protocol):
         self._writer_paused = True
         if self._tunnel is not None:
             self._tunnel.client_full()
-        elif self._machine is not None:
-            self._machine.download_paused()
+        elif self._phase < LINGER:
+            if self._machine is not None:
+                self._machine.download_paused()
             self._phase = READER
             self._deadline.at(self._listener.now() + self._listener.body_timeout)
 
@@ -96,9 +103,11 @@ class Downstream(Protocol):
         self._writer_paused = False
         if self._tunnel is not None:
             self._tunnel.client_ready()
-        elif self._machine is not None:
-            self._machine.download_resumed()
-            self._settle()
+        elif self._phase < LINGER:
+            if self._machine is not None:
+                self._machine.download_resumed()
+            if not self._pumping:
+                self._pump(())
 
     def stopProducing(self) -> None:
         """The connection is gone; connectionLost tells."""
@@ -108,49 +117,50 @@ class Downstream(Protocol):
     def _pump(self, events: Sequence[Event]) -> None:
         """Work through events, and through the requests behind them, without recursion."""
         self._pumping = True
+        wire = self._wire
         while True:
             if events and events[-1].__class__ is MessageEnd:
                 self._request_done = True
             for event in events:
-                self._take(event)
+                if event.__class__ is Request:
+                    self._begin(event)  # type: ignore[arg-type]
+                else:
+                    self._take(event)
             if self._machine is not None or not self._answered or self._closed:
                 break
-            self._answered = False
-            if not self._wire.reusable:
+            if not wire.reusable:
                 self._pumping = False
                 self._end()
                 return
-            self._request_done = False
-            events = self._wire.next_request()
+            if self._writer_paused:
+                break  # answers to what is in the pipe would pile up
+            self._answered = self._request_done = False
+            events = wire.next_request()
+            if not events:
+                break
         self._pumping = False
         self._settle()
 
     def _take(self, event: Event) -> None:
         kind = event.__class__
         machine = self._machine
-        if kind is Request:
-            self._begin(event)  # type: ignore[arg-type]
-        elif kind is bytes:
-            if machine is not None:
-                machine.request_data(event)  # type: ignore[arg-type]
-        elif kind is MessageEnd:
-            if machine is not None:
-                machine.request_end(event.trailers)  # type: ignore[union-attr]
-        elif kind is Refusal:
+        if kind is Refusal:
             self._refused(event)  # type: ignore[arg-type]
+        elif machine is None or machine.upload is None:
+            return  # the end of a request without a body, or a body that nobody reads any more
+        elif kind is bytes:
+            machine.request_data(event)  # type: ignore[arg-type]
+        else:
+            machine.request_end(event.trailers)  # type: ignore[union-attr]
 
     def _begin(self, request: Request) -> None:
-        self._machine = machine = self._new_machine(request)
-        machine.begin()
-
-    def _new_machine(self, request: Request) -> Machine:
-        self.exchanges += 1
-        listener = self._listener
+        listener, connection = self._listener, self._connection
         driver = listener.driver
-        connection = self._connection
         client = listener.client_of(connection, request) if request.forwarded is not None else connection.peer
+        self.exchanges += 1
         exchange = Exchange(driver.next_id(), request, connection, client, listener.now())
-        return Machine(driver, self, exchange, driver.revision)
+        self._machine = machine = Machine(driver, self, exchange, driver.revision)
+        machine.begin()
 
     def _refused(self, refusal: Refusal) -> None:
         machine = self._machine
@@ -158,8 +168,11 @@ class Downstream(Protocol):
             if self._answered:
                 return
             # No head that could be read: an exchange all the same, so that it is answered, logged and counted.
-            request = Request(b"-", b"", Headers(), scheme=self._connection.scheme, version="1.1", persistent=False)
-            machine = self._machine = self._new_machine(request)
+            request = Request(b"-", b"", Headers(), scheme=self._connection.scheme, persistent=False)
+            driver = self._listener.driver
+            self.exchanges += 1
+            exchange = Exchange(driver.next_id(), request, self._connection, self._connection.peer, self._listener.now())
+            machine = self._machine = Machine(driver, self, exchange, driver.revision)
         machine.refused(refusal)
 
     # ---- ClientSide
@@ -167,9 +180,13 @@ class Downstream(Protocol):
     def send_interim(self, interim: Interim) -> None:
         self.transport.write(self._wire.send_interim(interim))
 
-    def send_head(self, response: Response) -> None:
+    def send_head(self, response: Response, more: bool = False) -> None:
         close = self._listener.draining or (not self._request_done and not response.upgrade)
-        self.transport.write(self._wire.send_head(response, close=close))
+        head = self._wire.send_head(response, close=close)
+        if more:
+            self._head = head
+        else:
+            self.transport.write(head)
 
     def send_data(self, chunk: bytes) -> None:
         try:
@@ -177,6 +194,8 @@ class Downstream(Protocol):
         except LocalProtocolError:
             self.abort()
             return
+        if self._head:
+            framed, self._head = self._head + framed, b""
         self.transport.write(framed)
 
     def send_end(self, trailers: Headers | None) -> None:
@@ -185,6 +204,8 @@ class Downstream(Protocol):
         except LocalProtocolError:
             self.abort()
             return
+        if self._head:
+            end, self._head = self._head + end, b""
         if end:
             self.transport.write(end)
 
@@ -195,6 +216,8 @@ class Downstream(Protocol):
         if not self._body_paused:
             self._body_paused = True
             self._read_or_not()
+            if not self._pumping:
+                self._settle()
 
     def resume_request(self) -> None:
         if self._body_paused:
@@ -204,6 +227,7 @@ class Downstream(Protocol):
                 self._settle()
 
     def join(self, attempt: Attempt, machine: Any) -> None:
+        self._phase = TUNNEL
         self._deadline.off()
         self._tunnel = tunnel = Tunnel(self.transport, attempt, machine, self._listener.timers, self._listener.now)
         if self._reading_paused:
@@ -224,17 +248,21 @@ class Downstream(Protocol):
 
     def _settle(self) -> None:
         """Set what is waited for now, its time, and whether the transport reads."""
-        machine = self._machine
-        if machine is not None:
-            if self._writer_paused:
-                return
-            if self._request_done or self._body_paused:
+        wire = self._wire
+        if self._writer_paused:
+            self._read_or_not()
+            return
+        if self._machine is not None:
+            if self._body_paused or wire.waiting:
+                self._phase = UPSTREAM
+                self._deadline.at(self._listener.now() + LOOK_EVERY)
+            elif self._request_done:
                 self._phase = UPSTREAM
                 self._deadline.off()
             else:
                 self._phase = BODY
                 self._deadline.at(self._listener.now() + self._listener.body_timeout)
-        elif self._wire.in_head:
+        elif wire.in_head:
             if self._phase != HEAD:
                 self._phase = HEAD
                 self._deadline.at(self._listener.now() + self._listener.header_timeout)
@@ -244,10 +272,12 @@ class Downstream(Protocol):
                 return
             self._phase = IDLE
             self._deadline.at(self._listener.now() + self._listener.idle_timeout)
-        self._read_or_not()
+        if wire.waiting or self._reading_paused or self._body_paused:
+            self._read_or_not()
 
     def _read_or_not(self) -> None:
-        wanted = not self._body_paused and not (self._machine is not None and self._wire.waiting)
+        busy = self._machine is not None or self._writer_paused
+        wanted = not self._body_paused and not (busy and self._wire.waiting)
         if wanted == self._reading_paused:
             self._reading_paused = not wanted
             if wanted:
@@ -261,16 +291,24 @@ class Downstream(Protocol):
             self._refused(Refusal(408, "The request head did not come in time.", "RFC 9110 15.5.9"))
         elif phase == BODY and machine is not None:
             machine.late()
-        elif phase in (READER, LINGER):
+        elif phase == UPSTREAM:
+            self._look()
+        elif phase in (READER, CLOSING):
             self.transport.abortConnection()
         else:
             self._close()
+
+    def _look(self) -> None:
+        if self.transport.peer_ended():
+            self.transport.abortConnection()
+        else:
+            self._deadline.at(self._listener.now() + LOOK_EVERY)
 
     # ---- the end
 
     def _close(self) -> None:
         """Flush and close; a client that does not read the rest is cut off after a while."""
-        self._phase = LINGER
+        self._phase = CLOSING
         self._deadline.at(self._listener.now() + self._listener.body_timeout)
         self.transport.unregisterProducer()
         self.transport.loseConnection()

@@ -120,7 +120,9 @@ class TargetPool:
     ) -> None:
         self.name = name
         self.road = road
-        self.settings = settings
+        self._max_connections = settings.max_connections
+        self._max_idle = settings.max_idle
+        self._idle_timeout = settings.idle_timeout
         self.connect = connect
         self.timers = timers
         self.now = now
@@ -152,7 +154,7 @@ class TargetPool:
 
     def open(self, machine: Attempting, timeouts: Timeouts) -> Opening | None:
         """Begin to open a connection; None where the target has as many as it may."""
-        most = self.settings.max_connections
+        most = self._max_connections
         if most is not None and len(self._open) + self.opening >= most:
             return None
         self.opening += 1
@@ -167,17 +169,17 @@ class TargetPool:
             self._open.add(connection)
 
     def keep(self, connection: UpstreamConnection) -> bool:
-        settings = self.settings
-        if self._closed or len(self._idle) >= settings.max_idle or not self.name.knows(connection.address[0]):
+        idle = self._idle
+        if self._closed or connection.outdated or len(idle) >= self._max_idle:
             return False
-        lasts = settings.idle_timeout
+        lasts = self._idle_timeout
         promised = connection.keep_alive_timeout
         if promised is not None:
             lasts = min(lasts, promised - KEEP_ALIVE_MARGIN if promised > 2 * KEEP_ALIVE_MARGIN else promised / 2)
-        if lasts <= 0:
-            return False
+            if lasts <= 0:
+                return False
         connection.rest_until(self.now() + lasts)
-        self._idle.append(connection)
+        idle.append(connection)
         return True
 
     def lost(self, connection: UpstreamConnection) -> None:
@@ -186,10 +188,12 @@ class TargetPool:
             self._idle.remove(connection)
 
     def addresses_changed(self) -> None:
-        """The name leads elsewhere now: what is idle and goes to an old address is closed."""
-        for connection in [one for one in self._idle if not self.name.knows(one.address[0])]:
-            self._idle.remove(connection)
-            connection.close()
+        """The name leads elsewhere now: what goes to an old address is closed, or not kept after its exchange."""
+        for connection in list(self._open):
+            connection.outdated = not self.name.knows(connection.address[0])
+            if connection.outdated and connection in self._idle:
+                self._idle.remove(connection)
+                connection.close()
 
     def close(self) -> None:
         """Close what is idle; what is busy closes after its exchange."""

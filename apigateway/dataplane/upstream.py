@@ -40,7 +40,8 @@ class Keeper(Typing):
 @implementer(IPushProducer)
 class UpstreamConnection(Protocol):
     """An Attempt while it carries an exchange. It is a producer to its own transport: paused while the target does not
-    read. address: (IP, port) it goes to. idle_since: monotonic seconds of the end of its last exchange."""
+    read. address: (IP, port) it goes to. outdated: the target's name leads elsewhere by now. idle_until: monotonic
+    seconds; it is not used again from then on."""
 
     def __init__(self, keeper: Keeper, address: tuple[str, int], timers: ITimers, now: Callable[[], float]) -> None:
         self._keeper = keeper
@@ -55,6 +56,7 @@ class UpstreamConnection(Protocol):
         self._tunnel: Any = None
         self.reused = False
         self.closed = False
+        self.outdated = False
         self.idle_until = 0.0
 
     @property
@@ -79,7 +81,8 @@ class UpstreamConnection(Protocol):
             self._tunnel.from_upstream(data)
             return
         self._any_seen = True
-        for event in self._wire.feed(data):
+        events = self._wire.feed(data)
+        for event in events:
             machine = self._machine
             if machine is None:
                 break
@@ -88,7 +91,7 @@ class UpstreamConnection(Protocol):
                 machine.response_data(event)  # type: ignore[arg-type]
             elif kind is Response:
                 self._head_seen = True
-                machine.response_head(event)  # type: ignore[arg-type]
+                machine.response_head(event, event is not events[-1])  # type: ignore[arg-type]
             elif kind is MessageEnd:
                 self._complete(machine, event)  # type: ignore[arg-type]
                 return

@@ -131,7 +131,7 @@ class Answering(MachineState):
         if plan.additions:
             response.headers.lines.extend(plan.additions)
         exchange.status = response.status
-        self.client.send_head(response)
+        self.client.send_head(response, self.more or body is not None or self.response_over)
         if response.upgrade:
             self._tunnel()
         elif body is not None:

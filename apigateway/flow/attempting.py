@@ -21,6 +21,9 @@ from apigateway.wire.message import Interim, Response
 # How long an upstream may take to say 100 before the gateway says it instead (RFC 9110 10.1.1: bounded).
 CONTINUE_AFTER = 1.0
 
+# Hosts that the requests of one connection name, of which the forwarding lines are remembered.
+MOST_HOSTS = 8
+
 _VIA = {version: (b"via", via(version)) for version in ("1.0", "1.1", "2")}
 
 
@@ -35,24 +38,23 @@ class Attempting(Answering):
         self.deadline = exchange.steps_done + upstream.timeouts.total
         upstream.budget.began()
         self._to(SENDING)
-        self._attempt(None)
+        self._attempt(exchange.steps_done, None)
 
-    def _attempt(self, failure: Fault | None, *, fresh: bool = False) -> None:
+    def _attempt(self, now: float, failure: Fault | None) -> None:
         """Try a target; `failure` is what the client is told where there is none left."""
         upstream = self.upstream
         assert upstream is not None
-        now = self.driver.now()
         target = upstream.balancer.pick(self.exchange, now, self.tried or ())
         if target is None:
             self.fail(failure or self._nobody(upstream))
-            return
-        self._attempt_at(target, now, fresh)
+        else:
+            self._attempt_at(target, now)
 
-    def _attempt_at(self, target: TargetState, now: float, fresh: bool) -> None:
+    def _attempt_at(self, target: TargetState, now: float, fresh: bool = False) -> None:
         upstream, exchange = self.upstream, self.exchange
         assert upstream is not None
         self.target = target
-        target.began()
+        target.active += 1
         exchange.attempts += 1
         exchange.target = target.name
         exchange.sent = now
@@ -80,23 +82,37 @@ class Attempting(Answering):
         if self.extra is None:
             self.extra = self._extra_lines(upstream)
         upload = self.upload
-        if upload is not None:
-            self._prepare_length(upload)
         place = upstream.places[target]
         host = request.authority if upstream.preserve_host else upstream.host_name or place.host
-        sent_target = place.prefix + request.target if place.prefix else request.target
-        attempt.send_head(request, sent_target, host, self.extra)
+        path = place.prefix + request.target if place.prefix else request.target
         if upload is None:
+            attempt.send_head(request, path, host, self.extra)
             attempt.send_end(None)
         else:
+            self._prepare_length(upload)
+            attempt.send_head(request, path, host, self.extra)
             self._upload_to(attempt, upload)
 
     def _extra_lines(self, upstream: CompiledUpstream) -> Sequence[tuple[bytes, bytes]]:
-        connection = self.exchange.connection
+        """Where the request came from, and Via. The same for all requests of a connection that name the same host, as
+        long as no proxy in front has something to say."""
+        request, connection = self.exchange.request, self.exchange.connection
+        if request.forwarded is not None and connection.trusted:
+            return self._forwarding(upstream)
+        key = (upstream.forwarded, request.authority, request.version)
+        lines = connection.forwarding.get(key)
+        if lines is None:
+            if len(connection.forwarding) > MOST_HOSTS:
+                connection.forwarding.clear()
+            lines = connection.forwarding[key] = self._forwarding(upstream)
+        return lines
+
+    def _forwarding(self, upstream: CompiledUpstream) -> Sequence[tuple[bytes, bytes]]:
+        request, connection = self.exchange.request, self.exchange.connection
         lines = forwarded_lines(
-            upstream.forwarded, self.exchange.request, connection.peer, connection.trusted, port=connection.local_port
+            upstream.forwarded, request, connection.peer, connection.trusted, port=connection.local_port
         )
-        lines.append(_VIA.get(self.exchange.request.version, _VIA["1.1"]))
+        lines.append(_VIA.get(request.version, _VIA["1.1"]))
         return lines
 
     def _prepare_length(self, upload: Upload) -> None:
@@ -117,12 +133,12 @@ class Attempting(Answering):
                 self._pass_upload(piece)
         if self.attempt is not attempt:
             return
+        # Complete or not: who does not read does not see the client leave.
+        self.client.resume_request()
         if upload.complete:
             self._end_upload()
-        else:
-            self.client.resume_request()
-            if upload.expecting:
-                self.timer = self.driver.call_later(CONTINUE_AFTER, self._continue_now)
+        elif upload.expecting:
+            self.timer = self.driver.call_later(CONTINUE_AFTER, self._continue_now)
 
     def _pass_upload(self, chunk: bytes, last: bool = False) -> None:
         upload, attempt = self.upload, self.attempt
@@ -164,8 +180,8 @@ class Attempting(Answering):
             self._stop_timer()
             self._say_continue()
 
-    def response_head(self, response: Response) -> None:
-        """The final head of the attempt's response."""
+    def response_head(self, response: Response, more: bool = False) -> None:
+        """The final head of the attempt's response; more: data or the end follow at once."""
         upstream, target = self.upstream, self.target
         assert upstream is not None and target is not None
         status = response.status
@@ -178,6 +194,7 @@ class Attempting(Answering):
         ):
             return
         self.exchange.answered = now
+        self.more = more and not response.upgrade
         if self.timer is not None:
             self._stop_timer()
         self._shape_response(response)
@@ -221,7 +238,7 @@ class Attempting(Answering):
             self.stale_used = True
             self._leave_target("stale")
             self.exchange.attempts -= 1
-            self._attempt_at(target, now, True)
+            self._attempt_at(target, now, fresh=True)
             return
         change = upstream.balancer.report(target, failure.reason or failure.kind.slug, now)
         if change is not None:
@@ -264,12 +281,12 @@ class Attempting(Answering):
         if wait > 0:
             self.timer = self.driver.call_later(wait, lambda: self._attempt_later(last))
         else:
-            self._attempt(last)
+            self._attempt(now, last)
         return True
 
     def _attempt_later(self, last: Fault) -> None:
         self.timer = None
-        self._attempt(last)
+        self._attempt(self.driver.now(), last)
 
     # ---- backpressure
 

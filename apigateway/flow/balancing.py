@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from apigateway.config.model import Target, Upstream
@@ -56,6 +56,7 @@ class Balancer:
         self._primaries = self._choices("primary")
         self._failovers = self._choices("failover")
         self._method = self._make_method(random, compile_text)
+        self._by_turn = self._method is least_recently_used
         self._passive = upstream.health.passive
 
     def pick(self, exchange: Exchange, now: float, tried: Collection[TargetState] = ()) -> TargetState | None:
@@ -65,7 +66,11 @@ class Balancer:
         The caller tells the state that the exchange began and ended. A Fault of a hash expression is not held
         back.
         """
-        usable = [choice for choice in self._primaries if choice.state.out_until <= now]
+        usable: Sequence[Choice] = self._primaries
+        for choice in usable:
+            if choice.state.out_until > now:
+                usable = [choice for choice in usable if choice.state.out_until <= now]
+                break
         if tried:
             fresh = [choice for choice in usable if choice.state not in tried]
             if not fresh:
@@ -105,24 +110,22 @@ class Balancer:
 
     # ---- choosing
 
-    def _take(self, usable: list[Choice], exchange: Exchange, now: float) -> TargetState:
+    def _take(self, usable: Sequence[Choice], exchange: Exchange, now: float) -> TargetState:
         state = usable[0].state if len(usable) == 1 else self._method(usable, exchange)
-        return self._used(state, now)
-
-    def _used(self, state: TargetState, now: float) -> TargetState:
         state.last_used = now
-        if self._method is least_recently_used:
+        if self._by_turn:
             state.turn = 1 + max(other.turn for other in self.states)
         return state
 
     def _failover(self, now: float, tried: Collection[TargetState] = ()) -> TargetState | None:
         for choice in self._failovers:
             if choice.state.out_until <= now and choice.state not in tried:
-                return self._used(choice.state, now)
+                choice.state.last_used = now
+                return choice.state
         return None
 
     def _again(
-        self, usable: list[Choice], exchange: Exchange, now: float, tried: Collection[TargetState]
+        self, usable: Sequence[Choice], exchange: Exchange, now: float, tried: Collection[TargetState]
     ) -> TargetState | None:
         """No fresh primary: a fresh failover target, then a primary once more, then a failover target once
         more."""

@@ -28,8 +28,9 @@ class ClientSide(Protocol):
     def send_interim(self, interim: Interim) -> None:
         """Pass a 1xx on, where the client's version knows it."""
 
-    def send_head(self, response: Response) -> None:
-        """The final head; framing and persistence are the writer's business."""
+    def send_head(self, response: Response, more: bool = False) -> None:
+        """The final head; framing and persistence are the writer's business. more: data or the end follows before
+        anything else happens, so that it may wait to be written with it."""
 
     def send_data(self, chunk: bytes) -> None:
         """A piece of the body."""

@@ -3,73 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
+from apigateway.flow.identity import IDENTITY, Connection, Identity, PeerCertificate, Slot
 from apigateway.wire.message import Request, Response
 
 if TYPE_CHECKING:
     from apigateway.flow.faults import Fault
 
+__all__ = ["IDENTITY", "Connection", "Exchange", "Identity", "PeerCertificate", "Slot"]
+
 T = TypeVar("T")
 
-
-@dataclass(frozen=True, slots=True)
-class Slot(Generic[T]):
-    """A typed place in an exchange that one kind fills and another reads."""
-
-    name: str
-    about: str
-
-
-@dataclass(frozen=True, slots=True)
-class Identity:
-    """Who is calling, once a policy knows.
-
-    consumer: name of the configured consumer, "" for a subject that is none. credential: an id of what was shown,
-    never the secret itself.
-    """
-
-    consumer: str = ""
-    subject: str = ""
-    roles: frozenset[str] = frozenset()
-    scopes: frozenset[str] = frozenset()
-    claims: Mapping[str, Any] = field(default_factory=dict)
-    credential: str = ""
-
-
-IDENTITY: Slot[Identity] = Slot("identity", "who is calling")
-
-
-@dataclass(frozen=True, slots=True)
-class PeerCertificate:
-    """The client's certificate: DER octets, and what of it conditions and logs may name."""
-
-    der: bytes
-    subject: str = ""
-    fingerprint: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Connection:
-    """The connection that a request came by; the same object for all of its exchanges.
-
-    peer: IP of the other end ("" on a Unix socket). trusted: it is one of our proxies, so that its forwarding fields
-    are believed. local_port: the one the client reached, None on a Unix socket. certificate_names: names of the certificate that we showed
-    (for 421), empty without TLS.
-    """
-
-    listener: str = ""
-    peer: str = ""
-    port: int = 0
-    trusted: bool = False
-    local_port: int | None = None
-    scheme: str = "http"
-    tls_version: str = ""
-    sni: str = ""
-    certificate: PeerCertificate | None = None
-    certificate_names: tuple[str, ...] = ()
+NO_PARAMS: Mapping[str, str] = {}
 
 
 class Exchange:
@@ -94,7 +40,6 @@ class Exchange:
     api = ""
     route = ""
     version = ""
-    params: Mapping[str, str] = MappingProxyType({})
     slots: dict[Slot[Any], Any] | None = None
     notes: dict[str, Any] | None = None
     upstream = ""
@@ -115,6 +60,7 @@ class Exchange:
         self.connection = connection
         self.client = client
         self.started = started
+        self.params = NO_PARAMS
 
     def put(self, slot: Slot[T], value: T) -> None:
         """Fill a slot; IDENTITY is the attribute `identity` too."""

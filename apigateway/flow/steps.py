@@ -115,14 +115,15 @@ def _lenient(hook: Hook, info: StepInfo, metrics: IMetrics) -> Hook:
     def call(exchange: Exchange) -> Outcome:
         try:
             outcome = hook(exchange)
+            if outcome is None or isinstance(outcome, Reply):
+                return outcome
+            waiting = as_deferred(outcome)
         except Fault:
             raise
         except Exception:
             failed(Failure())
             return None
-        if outcome is None or isinstance(outcome, Reply):
-            return outcome  # type: ignore[no-any-return]
-        return as_deferred(outcome).addErrback(failed)
+        return waiting.addErrback(failed)
 
     return call
 
@@ -143,13 +144,14 @@ def _shadow(hook: Hook, info: StepInfo, metrics: IMetrics) -> Hook:
 
         try:
             outcome = hook(exchange)
+            if outcome is None or isinstance(outcome, Reply):
+                settled(outcome)
+                return None
+            waiting = as_deferred(outcome)
         except Exception:
             settled(Failure())
             return None
-        if outcome is None or isinstance(outcome, Reply):
-            settled(outcome)
-            return None
-        return as_deferred(outcome).addBoth(settled)
+        return waiting.addBoth(settled)
 
     return call
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import os
+import select
 import socket
 import ssl
 from collections.abc import Callable, Iterable
@@ -37,6 +39,11 @@ HIGH_WATER = 64 * 1024
 """Octets waiting to be sent above which the producer is paused."""
 LOW_WATER = 16 * 1024
 """Octets at which it goes on. uvloop's own default is 16 octets, which lets the socket run dry."""
+
+# After a failed write so often HIGH_WATER octets are read, which the peer sent before it closed.
+_LAST_READS = 16
+# Told by poll() also of a socket that nobody reads from; errors and hang-ups are told in any case.
+_PEER_ENDED = getattr(select, "POLLRDHUP", 0)
 
 Build = Callable[[IAddress], IProtocol | None]
 Made = Callable[[IProtocol | Failure], None]
@@ -73,7 +80,7 @@ class NativeTransport(asyncio.BaseProtocol):
 
     - A peer that closes its sending side is treated as gone: what was written is flushed and the connection
       closes, unless the protocol provides IHalfCloseableProtocol (never with TLS, which cannot half close).
-    - While reading is paused, a peer that leaves is not noticed.
+    - While reading is paused, a peer that leaves is not noticed, but `peer_ended` tells.
     - `loseConnection` has no deadline: a peer that stops reading holds it until `abortConnection`.
     - A protocol that raises from dataReceived is logged, and loses its connection by an abort.
     - `write` takes bytes and does not copy them; the attribute is replaced when the connection is over, so a
@@ -188,6 +195,8 @@ class NativeTransport(asyncio.BaseProtocol):
             self._producer.resumeProducing()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        if isinstance(exc, ConnectionError) and not self._aborted:
+            self._take_what_came()
         self._over = True
         self._bind_nothing()
         # Dropped here, transport and protocol are no longer a cycle: they are freed without the collector.
@@ -202,6 +211,22 @@ class NativeTransport(asyncio.BaseProtocol):
                 protocol.connectionLost(Failure(self._reason(exc)))
         except Exception:
             log.failure("connectionLost failed")
+
+    def _take_what_came(self) -> None:
+        """A write failed because the peer has closed. What it said before that is still in the kernel, and is often
+        the reason: an answer to a request that it did not want to read to its end (RFC 9112 9.3)."""
+        connection = self._socket()
+        self.write = self.writeSequence = _discard
+        try:
+            for _ in range(_LAST_READS):
+                data = b"" if connection is None else os.read(connection.fileno(), HIGH_WATER)
+                if not data:
+                    return
+                self.data_received(data)
+        except OSError:
+            return
+        except Exception:
+            log.failure("dataReceived failed on a connection that is over")
 
     def _reason(self, exc: Exception | None) -> Exception:
         if self._aborted:
@@ -292,6 +317,16 @@ class NativeTransport(asyncio.BaseProtocol):
     def ssl_object(self) -> ssl.SSLObject | None:
         """The handshake's result (`version()`, `cipher()`, `selected_alpn_protocol()`); None without TLS."""
         return cast("ssl.SSLObject | None", self._extra("ssl_object"))
+
+    def peer_ended(self) -> bool:
+        """Whether the peer has ended its side or is gone. Asks the kernel, so that it may be asked while reading is
+        paused; False where the system cannot tell (macOS)."""
+        connection = None if self._over else self._extra("socket")
+        if connection is None:
+            return self._over
+        poll = select.poll()
+        poll.register(connection.fileno(), _PEER_ENDED)
+        return bool(poll.poll(0))
 
     def getTcpNoDelay(self) -> bool:
         return self._option(socket.IPPROTO_TCP, socket.TCP_NODELAY)

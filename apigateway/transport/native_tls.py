@@ -38,6 +38,9 @@ class NativeTlsTransport(NativeTransport):  # type: ignore[override]
         native.set_write_buffer_limits(HIGH_WATER, LOW_WATER)
         cast(Any, native).set_read_buffer_limits(HIGH_WATER, LOW_WATER)
 
+    def _take_what_came(self) -> None:
+        """What is left in the kernel is encrypted."""
+
     def eof_received(self) -> bool:
         self._close_notify = True
         return False

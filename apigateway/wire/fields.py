@@ -58,45 +58,31 @@ _SECRET = frozenset((b"authorization", b"cookie", b"set-cookie", b"x-api-key"))
 class FieldTable:
     """Maps a field name as sent to its lower-case form and what it is for us.
 
-    `plain` (name as sent -> lower-case name) is looked up once per field line that llhttp tells of. `lines` (an
-    ordinary line as sent -> its field) saves reading it again: clients repeat most of their lines. Both are bounded in
-    count and length, so that what a client invents cannot fill them.
+    `names` (name as sent -> lower-case name and kind) is looked up once per field line. `lines` (an ordinary line as
+    sent -> its field) saves even that: clients repeat most of their lines. Both are bounded in count and length, so
+    that what a client invents cannot fill them; `look_up` and `remember` fill them.
     """
 
-    __slots__ = ("_forwarded", "_kinds", "_special", "lines", "plain")
+    __slots__ = ("_forwarded", "_kinds", "lines", "names")
 
     def __init__(self, kinds: dict[bytes, int], *, forwarded: bool) -> None:
         self._kinds = kinds
         self._forwarded = forwarded
-        self.plain: dict[bytes, bytes] = {}
+        self.names: dict[bytes, tuple[bytes, int]] = {}
         self.lines: dict[bytes, tuple[bytes, bytes]] = {}
-        self._special: dict[bytes, tuple[bytes, int]] = {}
 
     def look_up(self, name: bytes) -> tuple[bytes, int]:
-        """(lower-case name, kind)."""
-        found = self._special.get(name)
-        if found is not None:
-            return found
+        """(lower-case name, kind) of a name not met before."""
         lower = name.lower()
-        kind = self._kind(lower)
+        answer = lower, self._kind(lower)
         if len(name) <= _LONGEST_NAME:
-            if kind == PLAIN:
-                _remember(self.plain, name, lower)
-            else:
-                _remember(self._special, name, (lower, kind))
-        return lower, kind
+            _remember(self.names, name, answer)
+        return answer
 
-    def read(self, line: bytes) -> tuple[bytes, bytes, int]:
-        """(lower-case name, value, kind) of a line that llhttp has found to be one."""
-        name, _, value = line.partition(b":")
-        value = value.strip(b" \t")
-        lower = self.plain.get(name)
-        kind = PLAIN
-        if lower is None:
-            lower, kind = self.look_up(name)
-        if kind == PLAIN and len(line) <= _LONGEST_LINE and lower not in _SECRET:
-            _remember(self.lines, line, (lower, value))
-        return lower, value, kind
+    def remember(self, line: bytes, field: tuple[bytes, bytes]) -> None:
+        """Keep an ordinary line; not a long one, and none that may hold a secret."""
+        if len(line) <= _LONGEST_LINE and field[0] not in _SECRET:
+            _remember(self.lines, line, field)
 
     def _kind(self, lower: bytes) -> int:
         kind = self._kind_of(lower)

@@ -54,14 +54,12 @@ class Http1Reader:
         "_forwarded",
         "_head",
         "_headed",
-        "_known",
         "_left",
         "_limits",
         "_lines",
         "_may_end",
         "_parser",
         "_pieces",
-        "_plain",
         "_special",
         "_state",
         "_table",
@@ -78,9 +76,7 @@ class Http1Reader:
     def __init__(self, limits: Limits, table: FieldTable) -> None:
         self._limits = limits
         self._table = table
-        self._plain = table.plain
-        self._known = table.lines.get
-        self._few_lines = limits.max_fields + 3  # with the first line and the two empty pieces behind the last
+        self._few_lines = limits.max_fields + 2  # ends of the first line, of every field, and of the empty one
         self._data = b""
         self._at = 0
         self._events: list[Event] = []
@@ -152,8 +148,10 @@ class Http1Reader:
         except (HttpParserError, HttpParserUpgrade):
             return self._anew(data)
         raws = head.split(b"\r\n")
-        if not raws[0] or len(raws) > self._few_lines or not self._sort(raws):
-            return self._anew(data)
+        ends = len(raws) - 1
+        if not raws[0] or ends > self._few_lines or head.count(b"\n") != ends or head.count(b"\r") != ends:
+            return self._anew(data)  # half a line end among them: it is left to llhttp's own idea of lines
+        self._sort(raws)
         events: list[Event] = []
         self._events = events
         rest = len(data) - end
@@ -167,30 +165,27 @@ class Http1Reader:
             self._fail(refused.refusal)
         return events
 
-    def _sort(self, raws: list[bytes]) -> bool:
-        """Sort the lines of a head, which llhttp has accepted, into ordinary and special fields.
-
-        False for a line that holds half a line end: it is left to llhttp's own idea of lines.
-        """
-        append, known = self._lines.append, self._known
-        special = self._special
+    def _sort(self, raws: list[bytes]) -> None:
+        """Sort the lines of a head, which llhttp has accepted, into ordinary and special fields."""
+        append, table, special = self._lines.append, self._table, self._special
+        known, names = table.lines.get, table.names.get
         for raw in raws[1:-2]:
             field = known(raw)
             if field is not None:
                 append(field)
                 continue
-            if b"\n" in raw or b"\r" in raw:
-                return False
-            name, value, kind = self._table.read(raw)
+            name, _, value = raw.partition(b":")
+            value = value.strip(b" \t")
+            lower, kind = names(name) or table.look_up(name)
             if kind == PLAIN:
-                append((name, value))
+                append((lower, value))
+                table.remember(raw, (lower, value))
             elif kind == FORWARDED:
                 if self._forwarded is None:
                     self._forwarded = []
-                self._forwarded.append((name, value))
+                self._forwarded.append((lower, value))
             else:
                 special[kind] = special[kind] + b", " + value if kind in special else value
-        return True
 
     def _take_behind(self, events: list[Event]) -> list[Event]:
         """What came in the same read behind a head: most often exactly its body."""
@@ -416,11 +411,7 @@ class Http1Reader:
     # ---- called by httptools
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        plain = self._plain.get(name)
-        if plain is not None:
-            self._lines.append((plain, value))
-            return
-        lower, kind = self._table.look_up(name)
+        lower, kind = self._table.names.get(name) or self._table.look_up(name)
         if kind == PLAIN:
             self._lines.append((lower, value))
         elif self._state == CHUNKED:

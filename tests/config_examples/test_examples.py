@@ -21,7 +21,7 @@ NAMES = sorted(path.stem for path in EXAMPLES.glob("*.yaml"))
 
 
 def test_each_has_a_test_that_serves_it() -> None:
-    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("test_*.py"))
+    tests = "".join(path.read_text() for path in Path(__file__).parent.glob("*.py"))
     assert [name for name in NAMES if f'"{name}"' not in tests and f"{name}.yaml" not in tests] == []
 
 

@@ -425,11 +425,11 @@ async def test_refused_requests_reach_no_origin(place: Place, head: bytes, statu
     assert place.origin.seen == []
 
 
-@pytest.mark.parametrize("name", [b"Content_Length: 5", b"X_Real_IP: 1.2.3.4", b"Proxy-Authorization: x", b"Keep-Alive: 1"])
+@pytest.mark.parametrize("line", [b"Content_Length: 5", b"X_Real_IP: 1", b"Proxy-Authorization: x", b"Keep-Alive: 1"])
 @ensureDeferred
-async def test_fields_that_are_not_to_pass(place: Place, name: bytes) -> None:
-    await place.conversation(b"GET /api/open/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n%b\r\n\r\n" % name)
-    assert name.partition(b":")[0].lower() not in place.origin.seen[0][0]
+async def test_fields_that_are_not_to_pass(place: Place, line: bytes) -> None:
+    await place.conversation(b"GET /api/open/x HTTP/1.1\r\nHost: a\r\nConnection: close\r\n%b\r\n\r\n" % line)
+    assert line.partition(b":")[0].lower() not in place.origin.seen[0][0]
 
 
 @ensureDeferred

@@ -30,11 +30,10 @@ class Console:
         self._running: list[tuple[str, subprocess.Popen[bytes], Path]] = []
         shims = folder.parent / f"{folder.name}-bin"
         shims.mkdir()
-        for name, module in (("apigateway", "apigateway.cli"), ("trial", "twisted.trial"), ("twistd", "twisted")):
+        for name, module in (("apigateway", "-m apigateway.cli"), ("trial", "-m twisted.trial"), ("python", "")):
             shim = shims / name
-            shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m {module} "$@"\n')
+            shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {module} "$@"\n')
             shim.chmod(0o755)
-        (shims / "python").symlink_to(sys.executable)
         path = f"{shims}{os.pathsep}{os.environ['PATH']}"
         self._environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
 

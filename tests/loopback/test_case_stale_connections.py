@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import pytest
 from pytest_twisted import ensureDeferred
-from toolkit.origin import Asked, Origin
+from toolkit.origin import Asked, Origin, answering
 from toolkit.settings import simple, upstream
 from toolkit.stage import Stage
-from toolkit.stream import Stream
-from toolkit.waiting import reactor, turn, until
+from toolkit.waiting import turn, until
 
 # The origin closes idle connections after this; the case has a second.
 IDLE = 0.1
@@ -17,21 +16,18 @@ IDLE = 0.1
 class Payments:
     """An origin that closes idle connections after IDLE, and counts what it carried out."""
 
-    def __init__(self, *lines: str) -> None:
+    def __init__(self) -> None:
         self.paid: list[str] = []
-        self.lines = lines
 
     async def serve(self, asked: Asked) -> None:
         await asked.read()
         if asked.method == "POST":
             self.paid.append(asked.target)
-        asked.answer(200, b"done", *self.lines)
-        reactor.callLater(IDLE, _close_if_idle, asked.connection, asked.connection.size)
-
-
-def _close_if_idle(connection: Stream, size: int) -> None:
-    if connection.size == size:
-        connection.close()
+        asked.answer(200, b"done")
+        try:
+            await asked.connection.news(within=IDLE)
+        except TimeoutError:
+            asked.connection.close()
 
 
 @ensureDeferred
@@ -53,15 +49,14 @@ async def test_rc_o11_requests_at_the_very_interval_of_the_origins_limit_all_suc
 
 @ensureDeferred
 async def test_rc_o11_a_connection_is_retired_before_the_limit_that_the_origin_names(stage: Stage) -> None:
-    payments = Payments("Keep-Alive: timeout=1")
-    origin = await stage.origin(payments.serve)
+    origin = await stage.origin(answering(200, b"done", "Keep-Alive: timeout=1"))
     await stage.serve(simple(origin))
     assert (await stage.ask("POST", "/pay1", body=b"5")).status == 200
     kept = origin.connections[0]
     # Half of what it said, since a second less would be nothing: we close first.
     await until(lambda: kept.ended, within=0.8)
     assert (await stage.ask("POST", "/pay2", body=b"5")).status == 200
-    assert (payments.paid, len(origin.connections)) == (["/pay1", "/pay2"], 2)
+    assert [asked.target for asked in origin.asked] == ["/pay1", "/pay2"]
 
 
 @ensureDeferred

@@ -28,8 +28,10 @@ class Gateway:
     def write(self, settings: dict[str, Any]) -> None:
         """The whole configuration, in one step: nobody reads half of it."""
         new = self.folder / "gateway.yaml.new"
+        writer = YAML(typ="safe", pure=True)
+        writer.representer.ignore_aliases = lambda data: True  # the format knows none
         with new.open("w") as file:
-            YAML(typ="safe", pure=True).dump({**self._process(), **settings}, file)
+            writer.dump({**self._process(), **settings}, file)
         new.replace(self.file)
 
     def _process(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from typing import Any, cast
 
 from toolkit.waiting import PATIENCE, reactor
 from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 # Of everything that came, so much is remembered as it came.
 RECORD = 256 * 1024
@@ -77,7 +78,10 @@ class Stream(asyncio.Protocol):
         """Wait until something happens."""
         waiting: Deferred[None] = Deferred(lambda it: self._news.remove(it) if it in self._news else None)
         self._news.append(waiting)
-        await waiting.addTimeout(within, reactor)
+        try:
+            await waiting.addTimeout(within, reactor)
+        except DeferredTimeout:
+            raise TimeoutError(f"nothing for {within:g} s after {bytes(self.record[-200:])!r}") from None
 
     async def more(self, within: float = PATIENCE) -> None:
         """Wait for more octets; Closed where there are none to come."""
