@@ -29,6 +29,10 @@ _READINGS: dict[str, tuple[type[GaugeMetricFamily] | type[CounterMetricFamily], 
     "target_healthy": (GaugeMetricFamily, "1 where a target may be chosen, else 0.", _TARGET),
     "target_active": (GaugeMetricFamily, "Exchanges that a target is working on.", _TARGET),
     "connections": (GaugeMetricFamily, "Open connections from clients.", ("listener",)),
+    "certificate_not_after_seconds": (
+        GaugeMetricFamily, "When a certificate in use ends, Unix time; name: its first.", ("listener", "name"),
+    ),
+    "certificates_refused": (CounterMetricFamily, "Renewed certificates that could not be used.", ("listener",)),
     "log_lines_lost": (CounterMetricFamily, "Log lines that could not be written.", ("log",)),
 }
 

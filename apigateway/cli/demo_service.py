@@ -39,7 +39,8 @@ class DemoService:
 
     async def connection(self, reader: StreamReader, writer: StreamWriter) -> None:
         """Serve one connection until its end."""
-        with contextlib.suppress(ConnectionError, IncompleteReadError, ValueError):
+        # CancelledError: the service ends, and asyncio would print a trace for each connection that is kept.
+        with contextlib.suppress(ConnectionError, IncompleteReadError, ValueError, asyncio.CancelledError):
             while (request := await read_request(reader, writer)) is not None:
                 await self._answers.get(request.path, self._unknown)(request)
                 await request.skip_body()

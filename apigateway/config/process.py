@@ -95,7 +95,7 @@ class Management(Settings):
 
     address: Address = Field(default="127.0.0.1:8001", description="Loopback unless said otherwise.")
     tokens: tuple[ManagementToken, ...] = Field(
-        default=(), description="Who may call; none: everyone who reaches a loopback address."
+        default=(), description="Who may call; none: only /livez, /readyz and /metrics are answered."
     )
 
 

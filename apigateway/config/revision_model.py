@@ -179,7 +179,7 @@ class Timeouts(Settings):
     response: Duration = Field(default=30.0, description="From the last octet sent to the response head.")
     idle: Duration = Field(default=60.0, description="Between two reads of a response body.")
     total: Duration = Field(
-        default=60.0, description="From the request head to the response head, all attempts."
+        default=60.0, description="From the last request step to the response head, all attempts."
     )
 
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from twisted.internet.interfaces import IPushProducer
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.interfaces import IProtocol, IPushProducer
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from apigateway.dataplane.deadline import Deadline
 from apigateway.dataplane.tunnel import Tunnel
@@ -42,11 +42,11 @@ LINGER_SECONDS = 2.0
 LOOK_EVERY = 0.5
 
 
-@implementer(IPushProducer)
-class Downstream(Protocol):
+class Downstream:
     """The ClientSide of its exchanges. It is a producer to its own transport: paused while the client does not read."""
 
     def __init__(self, listener: Listener) -> None:
+        self.transport: Any = None
         self._listener = listener
         self._wire = Http1Server(listener.limits, listener.scheme)
         self._deadline = Deadline(listener.timers, listener.now, self._expired)
@@ -61,6 +61,11 @@ class Downstream(Protocol):
         self.exchanges = 0
 
     # ---- told by the transport
+
+    def makeConnection(self, transport: Any) -> None:
+        """The connection stands."""
+        self.transport = transport
+        self.connectionMade()
 
     def connectionMade(self) -> None:
         self._connection = self._listener.describe(self.transport)
@@ -80,12 +85,12 @@ class Downstream(Protocol):
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         self._closed = True
         self._deadline.stop()
-        self._listener.lost(self)
-        machine, self._machine = self._machine, None
         if self._tunnel is not None:
             self._tunnel.client_lost()
-        elif machine is not None:
-            machine.client_gone()
+        elif self._machine is not None:
+            self._machine.client_gone()
+        if self._machine is None:
+            self._listener.lost(self)
 
     def pauseProducing(self) -> None:
         """The client does not read: what is written would pile up."""
@@ -210,7 +215,10 @@ class Downstream(Protocol):
             self.transport.write(end)
 
     def abort(self) -> None:
-        self.transport.abortConnection()
+        if self._tunnel is not None:
+            self._tunnel.abort()
+        else:
+            self.transport.abortConnection()
 
     def pause_request(self) -> None:
         if not self._body_paused:
@@ -241,7 +249,10 @@ class Downstream(Protocol):
         if self._body_paused:
             self._body_paused = False
             self._read_or_not()
-        if self._tunnel is None and not self._pumping and not self._closed:
+        if self._tunnel is not None:
+            if self._closed:
+                self._listener.lost(self)
+        elif not self._pumping and not self._closed:
             self._pump(())
 
     # ---- time and reading
@@ -333,3 +344,7 @@ class Downstream(Protocol):
         self._dropped += len(data)
         if self._dropped > LINGER_OCTETS:
             self.transport.abortConnection()
+
+
+# Said from outside: a class that is compiled (setup.py) has neither foreign bases nor decorators.
+classImplements(Downstream, IProtocol, IPushProducer)

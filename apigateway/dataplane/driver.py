@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable
 from typing import Any
 
+from apigateway.dataplane.opening import Opening
 from apigateway.dataplane.pool import TargetPool
 from apigateway.dataplane.upstream import UpstreamConnection
 from apigateway.flow import faults
@@ -51,8 +52,11 @@ class WorkerDriver:
             if connection is not None:
                 connection.carry(machine, upstream.timeouts)
                 return connection
-        opening = pool.open(machine, upstream.timeouts)
-        machine.opening = opening or self.timers.call_later(0, machine.upstream_failed, FULL)
+        if pool.reserve():
+            machine.opening = opening = Opening(pool, machine, upstream.timeouts)
+            opening.begin()
+        else:
+            machine.opening = self.timers.call_later(0, machine.upstream_failed, FULL)
         return None
 
     def call_later(self, seconds: float, callable: Callable[[], Any]) -> Any:

@@ -28,6 +28,7 @@ class Probe(Protocol):
         self._wire = Http1Client(DEFAULT_LIMITS)
         self._target = target
         self._host = host
+        self.transport: Any = None
         self.status: Deferred[int] = Deferred(lambda _: self.transport.abortConnection())
 
     def connectionMade(self) -> None:

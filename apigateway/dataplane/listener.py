@@ -56,7 +56,7 @@ class Listener(Factory):
         self.idle_timeout = given.idle_timeout
         self.body_timeout = given.body_timeout
 
-    def buildProtocol(self, addr: object) -> Downstream:
+    def buildProtocol(self, addr: object) -> Any:
         return Downstream(self)
 
     # ---- connections
@@ -76,17 +76,16 @@ class Listener(Factory):
         peer, host = transport.getPeer(), transport.getHost()
         ip = getattr(peer, "host", "")
         tls = getattr(transport, "ssl_object", None)
-        common = {
-            "listener": self.name, "peer": ip, "port": getattr(peer, "port", 0), "trusted": ip in self.trusted if ip else False,
-            "local_port": getattr(host, "port", None), "scheme": self.scheme,
-        }
+        trusted = bool(ip) and ip in self.trusted
+        port, local_port = getattr(peer, "port", 0), getattr(host, "port", None)
         if tls is None:
-            return Connection(**common)
+            return Connection(self.name, ip, port, trusted, local_port, self.scheme)
         client_auth = self.settings.tls.client_auth.mode if self.settings.tls else "none"
+        # Only where client certificates matter may a name reached by another one be a way around them.
+        names = names_for(tls) if client_auth != "none" else ()
         return Connection(
-            **common, tls_version=tls.version() or "", certificate=peer_certificate(tls),
-            # Only where client certificates matter may a name reached by another one be a way around them.
-            certificate_names=names_for(tls) if client_auth != "none" else (),
+            self.name, ip, port, trusted, local_port, self.scheme, tls_version=tls.version() or "",
+            certificate=peer_certificate(tls), certificate_names=names,
         )
 
     def client_of(self, connection: Connection, request: Request) -> str:

@@ -14,7 +14,8 @@ from apigateway.ports.interfaces import IEventLog
 class ListenerTlsContext:
     """The certificates of a listener: its own and the revision's, looked at again by time and by reload.
 
-    A pair that is broken leaves what is served as it is: `refresh` says so, and the other names are not touched.
+    A pair that is broken leaves what is served as it is: `refresh` says so, and the other names are not touched. One
+    that has expired is served, and flagged: clients are to see what is wrong, and operators are told.
     """
 
     def __init__(self, name: str, settings: ListenerTls, more: tuple[CertificatePaths, ...], events: IEventLog) -> None:
@@ -24,6 +25,9 @@ class ListenerTlsContext:
         self._settings = settings
         self._files = CertificateFiles(())
         self._good: dict[tuple[str, str], Certificate] = {}
+        self._told_expired: set[str] = set()
+        # Pairs that could not be taken over when their files changed; for the metrics.
+        self.refused = 0
         self._holder = TlsListenerContext(SniTable(self._load(settings, more, strict=True), tls_settings(settings)))
         self.context = self._holder.context
 
@@ -40,19 +44,38 @@ class ListenerTlsContext:
     def refresh(self, now: datetime) -> None:
         """Look at the files; where some changed, serve what is in them now."""
         if not self._files.changed():
+            self.flag_expired(now)
             return
+        before = {certificate.fingerprint for certificate in self._good.values()}
         try:
             table = SniTable(self._load(self._settings, (), strict=False, paths=self._paths), tls_settings(self._settings))
         except (CertificateRefused, OSError) as error:
+            self.refused += 1
             self._events.event("error", "renewed certificate refused", listener=self._name, why=str(error))
             return
         self._holder.swap(table)
         for certificate in self._good.values():
-            level = "warn" if certificate.expired(now) else "info"
-            self._events.event(
-                level, "certificate expired" if level == "warn" else "certificate in use", listener=self._name,
-                names=list(certificate.names), serial=format(certificate.serial, "x"), until=certificate.not_after.isoformat(),
-            )
+            if certificate.fingerprint not in before:
+                self._tell("info", "certificate in use", certificate)
+        self.flag_expired(now)
+
+    def flag_expired(self, now: datetime) -> None:
+        """Say once of each certificate that is over that it is."""
+        for certificate in self._good.values():
+            if certificate.expired(now) and certificate.fingerprint not in self._told_expired:
+                self._told_expired.add(certificate.fingerprint)
+                self._tell("warn", "certificate expired", certificate)
+
+    @property
+    def certificates(self) -> tuple[Certificate, ...]:
+        """What is served, the default one first."""
+        return tuple(self._good.values())
+
+    def _tell(self, level: str, message: str, certificate: Certificate) -> None:
+        self._events.event(
+            level, message, listener=self._name, names=list(certificate.names),
+            serial=format(certificate.serial, "x"), until=certificate.not_after.isoformat(),
+        )
 
     def _load(
         self, settings: ListenerTls, more: tuple[CertificatePaths, ...], *, strict: bool,
@@ -73,6 +96,7 @@ class ListenerTlsContext:
                 if strict or kept is None:
                     raise
                 good[(pair.cert, pair.key)] = kept
+                self.refused += 1
                 self._events.event(
                     "error", "renewed certificate refused", listener=self._name, file=pair.cert, why=str(error)
                 )

@@ -127,7 +127,7 @@ class WebClient:
         self._request = request
         self._content = cast(BinaryIO, request.content)
         self._machine: Machine | None = None
-        self._writer = BodyWriter(NOTHING)
+        self._writer = BodyWriter()
         self._body_paused = self._body_over = self._feeding = self._writer_paused = False
         self._reader_timer: Any = None
 
@@ -176,7 +176,7 @@ class WebClient:
     def send_interim(self, interim: Interim) -> None:
         """twisted.web said 100 already, and has no way to say 103."""
 
-    def send_head(self, response: Response) -> None:
+    def send_head(self, response: Response, more: bool = False) -> None:
         web = self._request
         web.setResponseCode(response.status, response.reason or None)
         web.defaultContentType = None  # the site's guess is not ours
@@ -198,9 +198,9 @@ class WebClient:
         """Choose the body's writer; the length to announce, or None (RFC 9110 8.6)."""
         status, length = response.status, response.length
         if response.bodiless or status in (204, 304) or self._request.method == b"HEAD":
-            self._writer = BodyWriter(NOTHING)
+            self._writer.begin(NOTHING)
             return None if status == 204 else length
-        self._writer = BodyWriter(UNTIL_CLOSE) if length is None else BodyWriter(SIZED, length)
+        self._writer.begin(UNTIL_CLOSE if length is None else SIZED, length or 0)
         return length
 
     def send_data(self, chunk: bytes) -> None:

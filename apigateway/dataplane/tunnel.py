@@ -14,7 +14,7 @@ class Tunnel:
 
     Each side is paused while the other does not read. When one closes, what it sent is flushed to the other, which is
     closed too; `machine.tunnel_ended` is called once when both are. A tunnel in which nothing passes for the upstream's
-    idle timeout is closed.
+    idle timeout is closed; what is not taken for as long again is dropped.
     """
 
     def __init__(self, client: Any, upstream: Any, machine: Any, timers: ITimers, now: Callable[[], float]) -> None:
@@ -23,8 +23,9 @@ class Tunnel:
         self._machine = machine
         self._now = now
         self._idle = machine.upstream.timeouts.idle
-        self._deadline = Deadline(timers, now, self.close)
+        self._deadline = Deadline(timers, now, self._expired)
         self._open = 2
+        self._closing = False
         self.octets_in = self.octets_out = 0
 
     def begin(self, rest: bytes) -> None:
@@ -59,19 +60,33 @@ class Tunnel:
         self._client.resumeProducing()
 
     def client_lost(self) -> None:
-        self._upstream.close()
+        self._close_upstream()
         self._lost()
 
     def upstream_lost(self) -> None:
         self._close_client()
         self._lost()
 
-    def close(self) -> None:
-        """End it from here."""
-        self._close_client()
+    def abort(self) -> None:
+        """End it from here; what was not taken is dropped."""
+        self._client.abortConnection()
+        self._upstream.transport.abortConnection()
+
+    def _expired(self) -> None:
+        if self._closing:
+            self.abort()
+        else:
+            self._close_client()
+            self._close_upstream()
+
+    def _close_upstream(self) -> None:
+        self._closing = True
+        self._touch()
         self._upstream.close()
 
     def _close_client(self) -> None:
+        self._closing = True
+        self._touch()
         self._client.unregisterProducer()
         self._client.loseConnection()
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol as Typing
+from typing import TYPE_CHECKING, Any, Protocol
 
-from twisted.internet.interfaces import IPushProducer
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.interfaces import IProtocol, IPushProducer
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from apigateway.config.model import Timeouts
 from apigateway.dataplane.deadline import Deadline
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 UPSTREAM_LIMITS = Limits(max_head=64 * 1024, max_fields=200, max_field=32 * 1024)
 
 
-class Keeper(Typing):
+class Keeper(Protocol):
     """Who owns the connection between exchanges (a TargetPool)."""
 
     def keep(self, connection: UpstreamConnection) -> bool:
@@ -37,13 +37,13 @@ class Keeper(Typing):
         """It is closed."""
 
 
-@implementer(IPushProducer)
-class UpstreamConnection(Protocol):
+class UpstreamConnection:
     """An Attempt while it carries an exchange. It is a producer to its own transport: paused while the target does not
     read. address: (IP, port) it goes to. outdated: the target's name leads elsewhere by now. idle_until: monotonic
     seconds; it is not used again from then on."""
 
     def __init__(self, keeper: Keeper, address: tuple[str, int], timers: ITimers, now: Callable[[], float]) -> None:
+        self.transport: Any = None
         self._keeper = keeper
         self.address = address
         self._wire = Http1Client(UPSTREAM_LIMITS)
@@ -72,6 +72,11 @@ class UpstreamConnection(Protocol):
         self._head_seen = self._any_seen = self._sent_all = False
 
     # ---- told by the transport
+
+    def makeConnection(self, transport: Any) -> None:
+        """The connection stands."""
+        self.transport = transport
+        self.connectionMade()
 
     def connectionMade(self) -> None:
         self.transport.registerProducer(self, True)
@@ -239,3 +244,7 @@ class UpstreamConnection(Protocol):
         """It is idle, and closes itself at this time."""
         self.idle_until = when
         self._deadline.at(when)
+
+
+# Said from outside: a class that is compiled (setup.py) has neither foreign bases nor decorators.
+classImplements(UpstreamConnection, IProtocol, IPushProducer)

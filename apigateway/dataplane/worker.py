@@ -49,6 +49,8 @@ class Bound:
     def __init__(self, listener: Listener, tls: ListenerTlsContext | None, endpoint: Any) -> None:
         self.listener, self.tls, self.endpoint = listener, tls, endpoint
         self.port: IListeningPort | None = None
+        # What looks at its certificates next.
+        self.look: Any = None
 
 
 @implementer(IWorker)
@@ -116,6 +118,8 @@ class Worker(Service):
             self._why_not_ready = "draining"
             for bound in self.bound:
                 bound.listener.draining = True
+                if bound.look is not None:
+                    bound.look.cancel()
             await self._sleep(settings.notice)
             for bound in self.bound:
                 if bound.port is not None:
@@ -147,13 +151,13 @@ class Worker(Service):
     def _watch_certificates(self) -> None:
         for bound in self.bound:
             if bound.tls is not None and bound.listener.settings.tls is not None:
-                self._means.timers.call_later(bound.listener.settings.tls.check_files, self._look_at_files, bound)
+                self._look_at_files(bound, bound.tls)
 
-    def _look_at_files(self, bound: Bound) -> None:
-        if self._why_not_ready == "draining" or bound.tls is None or bound.listener.settings.tls is None:
-            return
-        bound.tls.refresh(datetime.fromtimestamp(self._means.clock.wall(), UTC))
-        self._means.timers.call_later(bound.listener.settings.tls.check_files, self._look_at_files, bound)
+    def _look_at_files(self, bound: Bound, tls: ListenerTlsContext) -> None:
+        settings = bound.listener.settings.tls
+        assert settings is not None
+        tls.refresh(self._now())
+        bound.look = self._means.timers.call_later(settings.check_files, self._look_at_files, bound, tls)
 
     # ---- revisions
 
@@ -218,6 +222,7 @@ class Worker(Service):
             try:
                 if bound.tls is not None and settings.tls is not None:
                     bound.tls.apply(settings.tls, configuration.certificates, only_check=only_check)
+                    bound.tls.flag_expired(self._now())
             except (CertificateRefused, OSError) as error:
                 number = configuration.listeners.index(settings)
                 raise ConfigurationRefused([Problem(f"/listeners/{number}/tls", str(error))]) from error
@@ -294,6 +299,9 @@ class Worker(Service):
             Reading("connections", (bound.listener.name,), float(len(bound.listener.connections)))
             for bound in self.bound
         ]
+        for bound in self.bound:
+            if bound.tls is not None:
+                readings += _certificate_readings(bound.listener.name, bound.tls)
         now = self._means.clock.monotonic()
         for upstream in self.driver.revision.upstreams.values():
             for state in upstream.places:
@@ -305,5 +313,18 @@ class Worker(Service):
                 readings.append(Reading("upstream_connections", (*names, "busy"), float(pool.busy)))
         return readings
 
+    def _now(self) -> datetime:
+        return datetime.fromtimestamp(self._means.clock.wall(), UTC)
+
     def _now_text(self) -> str:
-        return datetime.fromtimestamp(self._means.clock.wall(), UTC).isoformat(timespec="seconds")
+        return self._now().isoformat(timespec="seconds")
+
+
+def _certificate_readings(listener: str, tls: ListenerTlsContext) -> list[Reading]:
+    ends = [
+        Reading(
+            "certificate_not_after_seconds", (listener, (one.names or (one.cert_path,))[0]), one.not_after.timestamp()
+        )
+        for one in tls.certificates
+    ]
+    return [*ends, Reading("certificates_refused", (listener,), float(tls.refused))]

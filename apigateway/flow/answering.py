@@ -44,7 +44,7 @@ class Answering(MachineState):
         """A response step had something to say."""
         info = self.infos[index].info if index < len(self.infos) else None
         if isinstance(outcome, NeedResponseBody):
-            self._collect(outcome.max, index)
+            self._collect(outcome, index)
         elif isinstance(outcome, Reply):
             self._replace(outcome)
             self._shape(index + 1)
@@ -62,14 +62,21 @@ class Answering(MachineState):
             self.attempt.resume_response()
         self._shaped(index, result)
 
-    def _collect(self, most: int, index: int) -> None:
-        """Collect the response body for the step at `index`, then run it."""
-        self.collecting, self.collect_most, self.resume_at = True, most, index
+    def _collect(self, need: NeedResponseBody, index: int) -> None:
+        """Collect the response body for the need at `index`, then go on from there."""
+        self.collecting, self.need, self.resume_at = True, need, index
         self._collect_more()
 
     def _collect_more(self) -> None:
-        if self.held_size > self.collect_most:
-            self.fail(Fault(faults.RESPONSE_REFUSED, private=f"response body over {self.collect_most} octets"))
+        need, response = self.need, self.exchange.response
+        assert need is not None and response is not None
+        if response.body is not None or self.held_size > need.max:
+            self.collecting = False
+            if need.spared is None:
+                self.fail(Fault(faults.RESPONSE_REFUSED, private=f"response body over {need.max} octets"))
+            else:
+                self.exchange.note(f"shadow.{need.spared.name}", "fault response-refused")
+                self._shape(self.resume_at + 2)
         elif self.response_over:
             self._collected()
 
@@ -102,6 +109,7 @@ class Answering(MachineState):
     def _replace(self, reply: Reply) -> None:
         self._drop_attempt("replaced")
         self.response_over = True
+        self.trailers = None
         self.held, self.held_size, self.collecting = None, 0, False
         self.exchange.response = self._response_of(reply)
 
@@ -121,6 +129,8 @@ class Answering(MachineState):
         assert response is not None
         self._to(ANSWERING)
         plan = self.plan
+        if response.status in (204, 304):
+            response.bodiless = True  # a step may have made it one
         if plan.response_chunks and not response.bodiless and exchange.fault is None:
             self.response_hooks = standing(plan.response_chunks, exchange.gates, self.reached)
         body = response.body
@@ -269,15 +279,8 @@ class Answering(MachineState):
         elif isinstance(outcome, BaseException):
             self._tell(self._fault_of(outcome, info))
         elif outcome is not None:
-            self._wait(outcome, info, lambda result: self._drafted_later(index, result))
+            self._wait(outcome, info, lambda result: self._drafted(index, result))
             return
-        self._shape_draft(index + 1)
-
-    def _drafted_later(self, index: int, result: Any) -> None:
-        if isinstance(result, Reply):
-            self.exchange.response = self._response_of(result)
-        elif result is not None:
-            self._tell(self._fault_of(result, self.infos[index].info))
         self._shape_draft(index + 1)
 
     def _render(self) -> None:
@@ -290,6 +293,7 @@ class Answering(MachineState):
             response.headers.set(b"content-type", content_type)
             response.body = Body(body, content_type)
         self.response_over = True
+        self.trailers = None
         self.held, self.collecting = None, False
         self._answer()
 

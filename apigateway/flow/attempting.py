@@ -44,7 +44,11 @@ class Attempting(Answering):
         """Try a target; `failure` is what the client is told where there is none left."""
         upstream = self.upstream
         assert upstream is not None
-        target = upstream.balancer.pick(self.exchange, now, self.tried or ())
+        try:
+            target = upstream.balancer.pick(self.exchange, now, self.tried or ())
+        except Exception as error:  # of an expression that is hashed
+            self.fail(self._fault_of(error, None))
+            return
         if target is None:
             self.fail(failure or self._nobody(upstream))
         else:
@@ -125,6 +129,7 @@ class Attempting(Answering):
 
     def _upload_to(self, attempt: Attempt, upload: Upload) -> None:
         """Send what was kept from an attempt before, then what is held."""
+        upload.blocked = False
         for piece in upload.kept or ():
             attempt.send_data(piece)
         pieces, upload.held, upload.size = upload.held, [], 0
@@ -133,8 +138,9 @@ class Attempting(Answering):
                 self._pass_upload(piece)
         if self.attempt is not attempt:
             return
-        # Complete or not: who does not read does not see the client leave.
-        self.client.resume_request()
+        if upload.complete or not upload.blocked:
+            # When complete, too: who does not read does not see the client leave.
+            self.client.resume_request()
         if upload.complete:
             self._end_upload()
         elif upload.expecting:
@@ -146,7 +152,7 @@ class Attempting(Answering):
         try:
             chunk = upload.through(self.exchange, chunk, last)
         except Exception as error:
-            self.fail(self._fault_of(error, None))
+            self.fail(self._fault_of(error, upload.at))
             return
         if chunk:
             attempt.send_data(chunk)
@@ -240,9 +246,10 @@ class Attempting(Answering):
             self.exchange.attempts -= 1
             self._attempt_at(target, now, fresh=True)
             return
-        change = upstream.balancer.report(target, failure.reason or failure.kind.slug, now)
-        if change is not None:
-            self.driver.health_changed(change)
+        if failure.kind.whose == "upstream":  # and not a limit of our own
+            change = upstream.balancer.report(target, failure.reason or failure.kind.slug, now)
+            if change is not None:
+                self.driver.health_changed(change)
         if not self._again(failure):
             self._leave_target(failure.reason or failure.kind.slug)
             self.fail(Fault(failure.kind, private=failure.text))
@@ -292,11 +299,16 @@ class Attempting(Answering):
 
     def upload_paused(self) -> None:
         """The upstream takes no more for now."""
-        self.client.pause_request()
+        if self.upload is not None:
+            self.upload.blocked = True
+            if not self.upload.complete:
+                self.client.pause_request()
 
     def upload_resumed(self) -> None:
         """The upstream takes more."""
-        self.client.resume_request()
+        if self.upload is not None:
+            self.upload.blocked = False
+            self.client.resume_request()
 
     def download_paused(self) -> None:
         """The client takes no more for now."""

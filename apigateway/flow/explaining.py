@@ -24,7 +24,7 @@ def plan_view(draft: Draft, api: str, route: str) -> dict[str, Any]:
         if (plan.api, plan.route) == (api, route):
             return {
                 "api": api, "route": route, "request": request_steps(plan),
-                "response": [_step(entry.info) for entry in plan.response],
+                "response": _response_steps(plan),
                 "fault": [_step(entry.info) for entry in plan.faults],
                 "error": [_step(entry.info) for entry in plan.error_flow],
                 "upstream": _upstreams(plan),
@@ -43,6 +43,11 @@ def request_steps(plan: Plan) -> list[dict[str, Any]]:
         elif info is not None:
             rows.append(_step(info))
     return rows
+
+
+def _response_steps(plan: Plan) -> list[dict[str, Any]]:
+    """A step with a condition or a body need has several entries."""
+    return [_step(info) for info in dict.fromkeys(entry.info for entry in plan.response)]
 
 
 def explain(
@@ -70,7 +75,7 @@ def explain(
         exchange.api, exchange.route, exchange.params, exchange.plan = plan.api, plan.route, match.params, plan  # type: ignore[union-attr]
         result |= {
             "api": plan.api, "route": plan.route, "params": dict(exchange.params), "steps": request_steps(plan),
-            "response_steps": [_step(entry.info) for entry in plan.response],
+            "response_steps": _response_steps(plan),
             **_target(plan, exchange, now),
         }
     considered = explain_route(router, segments, exchange)

@@ -44,7 +44,8 @@ Need = BodyNeed | Callable[[Any], BodyNeed]
 class Call:
     """One request of an example and what has to come of it; None or empty: not looked at.
 
-    fields, sent_fields: field name to value, of the answer and of what the upstream got (None: must be absent).
+    fields, sent_fields: field name to value, of the answer and of what the upstream got (None: must be absent; of a
+    repeated field the lines, separated by a newline).
     upstream: (status, field lines, body) that the upstream answers. after: seconds that pass before the call.
     contains: text that the body of the answer holds. sent: whether the upstream is called.
     """

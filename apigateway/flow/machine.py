@@ -13,7 +13,7 @@ from apigateway.body import Body
 from apigateway.flow import faults
 from apigateway.flow.attempting import Attempting
 from apigateway.flow.faults import CLIENT_CLOSED, Fault, refusal_kind
-from apigateway.flow.machine_state import ANSWERING, OVER, SENDING, SHAPING, STEPS
+from apigateway.flow.machine_state import ANSWERING, OVER, SENDING, SHAPING, STEPS, TUNNEL
 from apigateway.flow.outcome import Reply
 from apigateway.flow.runner import run
 from apigateway.flow.steps import NeedBody
@@ -94,16 +94,15 @@ class Machine(Attempting):
 
     def _buffer(self, most: int, index: int) -> None:
         """Collect the body, then go on with the next entry."""
-        upload = self.upload
-        if upload is None:
-            self.exchange.request.body = Body(b"", self.exchange.request.headers.get(b"content-type"))
+        upload, request = self.upload, self.exchange.request
+        if upload is None and request.body is None:
+            request.body = Body(b"", request.headers.get(b"content-type"))
             self._walk(index + 1)
             return
-        upload.buffer_most, self.resume_at = most, index + 1
-        announced = self.exchange.request.length
-        if announced is not None and announced > most:
-            self.fail(self._too_large(most))
+        if upload is None or request.body is not None or (request.length is not None and request.length > most):
+            self._too_large(index)
             return
+        upload.buffer_most, self.resume_at = most, index + 1
         self._say_continue()
         self._buffer_more(upload)
         if self.state == STEPS and not upload.complete:
@@ -111,16 +110,22 @@ class Machine(Attempting):
 
     def _buffer_more(self, upload: Upload) -> None:
         if upload.too_large():
-            self.fail(self._too_large(upload.buffer_most))
+            upload.buffer_most = -1
+            self._too_large(self.resume_at - 1)
         elif upload.complete:
-            upload.buffer_most = 0
+            upload.buffer_most = -1
             body = Body(upload.whole(), self.exchange.request.headers.get(b"content-type"))
             self.exchange.request.body = body
             self._walk(self.resume_at)
 
-    @staticmethod
-    def _too_large(most: int) -> Fault:
-        return Fault(faults.TOO_LARGE, public=f"the body may have {most} octets at most")
+    def _too_large(self, index: int) -> None:
+        """The body is larger than the need at `index` allows: 413, unless what needs it may refuse nothing."""
+        need: Any = self.plan.request[index]
+        if need.spared is None:
+            self.fail(Fault(faults.TOO_LARGE, public=f"the body may have {need.max} octets at most"))
+        else:
+            self.exchange.note(f"shadow.{need.spared.name}", "fault too-large")
+            self._walk(need.jump)
 
     def _steps_done(self) -> None:
         exchange, plan = self.exchange, self.plan
@@ -135,6 +140,11 @@ class Machine(Attempting):
         if upstream is None:
             self.fail(Fault(faults.UNAVAILABLE, private="no step answered, and the route names no upstream"))
             return
+        body = exchange.request.body
+        if self.upload is None and body is not None and body.data:
+            # A step gave a body to a request that had none.
+            self.upload = Upload(False)
+            self.upload.complete = True
         if self.upload is not None:
             self._prepare_upload(self.upload, upstream)
         self._send(upstream)
@@ -165,10 +175,12 @@ class Machine(Attempting):
         if self.attempt is not None and self.state in (SENDING, SHAPING, ANSWERING):
             self._pass_upload(chunk)
             return
+        if self.state not in (STEPS, SENDING):
+            return  # the answer does not hang on it any more
         upload.hold(chunk)
-        if upload.buffer_most:
+        if upload.buffer_most >= 0:
             self._buffer_more(upload)
-        elif self.state in (STEPS, SENDING):
+        else:
             self.client.pause_request()
 
     def request_end(self, trailers: Headers | None) -> None:
@@ -181,12 +193,14 @@ class Machine(Attempting):
         self.exchange.request.trailers = trailers
         if self.attempt is not None and self.state in (SENDING, SHAPING, ANSWERING):
             self._end_upload()
-        elif upload.buffer_most and self.state == STEPS:
+            if upload.blocked:
+                self.client.resume_request()  # nothing follows, but the client may leave
+        elif upload.buffer_most >= 0 and self.state == STEPS:
             self._buffer_more(upload)
 
     def client_gone(self) -> None:
-        """The client's connection is closed: nobody waits for the rest."""
-        if self.state == OVER:
+        """The client's connection is closed: nobody waits for the rest. The end of a tunnel is told by the tunnel."""
+        if self.state in (OVER, TUNNEL):
             return
         fault = Fault(CLIENT_CLOSED)
         self._drop_attempt("cancelled")

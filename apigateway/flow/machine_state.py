@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 from apigateway.flow.driver import Attempt, ClientSide, Driver
 from apigateway.flow.exchange import Exchange
 from apigateway.flow.faults import INTERNAL, STEP_TIMEOUT, Fault
-from apigateway.flow.plan import Entry, Plan
+from apigateway.flow.plan import Entry, NeedResponseBody, Plan
 from apigateway.flow.steps import StepInfo, as_deferred
 from apigateway.flow.upload import Upload
 
@@ -77,7 +77,7 @@ class MachineState:
     held: list[bytes] | None = None
     held_size = 0
     collecting = False
-    collect_most = 0
+    need: NeedResponseBody | None = None
     response_over = False
     more = False
     response_hooks: Sequence[Entry] = ()
@@ -173,10 +173,10 @@ class MachineState:
     def _leave_target(self, result: str) -> None:
         """The attempt is over: its target carries one exchange less. Safe to call again."""
         target, self.target = self.target, None
+        if self.retrying and self.upstream is not None:
+            self.retrying = False
+            self.upstream.budget.retry_ended()
         if target is None or self.upstream is None:
             return
         target.ended()
-        if self.retrying:
-            self.retrying = False
-            self.upstream.budget.retry_ended()
         self.driver.attempted(self.upstream.name, target.name, result)

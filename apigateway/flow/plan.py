@@ -16,7 +16,7 @@ from apigateway.config.model import Api, Route
 from apigateway.errors import Problem
 from apigateway.flow.interfaces import ICondition
 from apigateway.flow.needs import SlotCheck
-from apigateway.flow.steps import Gate, Hook, NeedBody, StepInfo, conditional, gated
+from apigateway.flow.steps import Gate, Hook, Jump, NeedBody, StepInfo, conditional, gated
 from apigateway.flow.units import ConditionalUnits, FlowUnits, HolderUnits, Unit
 from apigateway.flow.upstream import CompiledUpstream
 
@@ -76,6 +76,7 @@ class _Laid:
     start: int
     mask: int
     request: tuple[tuple[Unit, int, int], ...]
+    response: tuple[tuple[Unit, int, int], ...]
 
 
 class PlanBuilder:
@@ -123,38 +124,41 @@ class PlanBuilder:
         placed = tuple(self._place(unit, mask, slots) for unit in flow.request)
         slots.leave(conditional=gate is not None)
         if gate:
-            gate.jump = len(self._hooks)
-        return _Laid(flow, start, mask, placed)
+            gate.jump = Jump(len(self._hooks))
+        response = tuple((unit, start, mask | self._own_bit(unit)) for unit in flow.response)
+        return _Laid(flow, start, mask, placed, response)
 
     def _place(self, unit: Unit, mask: int, slots: SlotCheck) -> tuple[Unit, int, int]:
-        gate = None if unit.condition is None else self._gate(unit.condition, unit.info.pointer)
+        spared = unit.info if unit.info.shadow else None
+        first = len(self._hooks)
+        gate = None if unit.condition is None else self._gate(unit.condition, unit.info.pointer, spared)
         slots.see(unit)
         if unit.request_need.mode == "buffer":
-            self._buffer(unit.request_need.max, unit.info.pointer)
+            self._buffer(unit.request_need.max, unit.info.pointer, spared)
         index = len(self._hooks)
         if unit.on_request is not None:
             self._hooks.append(unit.on_request)
             self._infos.append(unit.info)
-        if gate:
-            gate.jump = len(self._hooks)
-            mask |= gate.bit
-        return unit, index, mask
+        for hook in self._hooks[first:]:
+            if isinstance(hook, Gate | NeedBody):
+                hook.jump = Jump(len(self._hooks))
+        return unit, index, mask | gate.bit if gate else mask
 
-    def _gate(self, condition: ICondition, pointer: str) -> Gate:
+    def _gate(self, condition: ICondition, pointer: str, spared: StepInfo | None = None) -> Gate:
         if condition.needs_request_body:
-            self._buffer(self.plan.max_buffer, pointer)
-        gate = Gate(condition, 1 << self._bits)
+            self._buffer(self.plan.max_buffer, pointer, spared)
+        gate = Gate(condition, 1 << self._bits, spared)
         self._bits += 1
         self._hooks.append(gate)
         self._infos.append(None)
         return gate
 
-    def _buffer(self, most: int, pointer: str) -> None:
+    def _buffer(self, most: int, pointer: str, spared: StepInfo | None = None) -> None:
         if self._route is not None and self._route.stream:
             self.problems.append(
                 Problem(pointer, f"buffers a body, but route {self._route.name!r} is declared as a stream")
             )
-        self._hooks.append(NeedBody(most))
+        self._hooks.append(NeedBody(most, spared))
         self._infos.append(None)
 
     def choose(self, choices: Sequence[tuple[ICondition | None, CompiledUpstream]], pointer: str) -> None:
@@ -172,9 +176,14 @@ class PlanBuilder:
         logs: list[Entry] = []
         for laid in outward:
             for unit, index, mask in _outward(laid):
-                for hook, entries_of in ((unit.on_fault, faults), (unit.on_log, logs)):
-                    if hook is not None:
-                        entries_of.append(Entry(index, mask, hook, unit.info))
+                condition = None
+                if unit.direction == "response":
+                    # Asked of the draft or of what was answered: the gate may not have been come to.
+                    condition, mask = unit.condition, laid.mask
+                if unit.on_fault is not None:
+                    faults.append(Entry(index, mask, conditional(unit.on_fault, condition), unit.info))
+                if unit.on_log is not None:
+                    logs.append(Entry(index, mask, conditional(unit.on_log, condition), unit.info))
             for unit in laid.flow.response:
                 slots.see(unit)
             entries.extend(self._response_entries(laid))
@@ -184,14 +193,28 @@ class PlanBuilder:
 
     def _response_entries(self, laid: _Laid) -> Iterator[Entry]:
         for unit, index, mask in _outward(laid):
+            condition = unit.condition if unit.direction == "response" else None
+            spared = unit.info if unit.info.shadow else None
+            if condition is not None and mask != laid.mask:
+                gate = Gate(condition, mask & ~laid.mask, spared)
+                yield Entry(index, laid.mask, gated(_opens(gate), laid.mask), unit.info)
+                condition = None
             if unit.on_response is None:
                 continue
             if unit.response_need.mode == "buffer":
                 if self._route is not None and self._route.stream:
                     self._buffer_refused(unit)
-                yield Entry(index, mask, gated(NeedResponseBody(unit.response_need.max), mask), unit.info)
-            condition = unit.condition if unit.direction == "response" else None
+                need = NeedResponseBody(unit.response_need.max, spared)
+                yield Entry(index, mask, gated(need, mask), unit.info)
             yield Entry(index, mask, gated(conditional(unit.on_response, condition), mask), unit.info)
+
+    def _own_bit(self, unit: Unit) -> int:
+        """The gate of a `response:` step whose body is touched, or not, by what its condition says of the head; or that
+        is in the shadow, where a condition that fails refuses nothing."""
+        if unit.condition is None or (unit.response_need.mode == "none" and not unit.info.shadow):
+            return 0
+        self._bits += 1
+        return 1 << (self._bits - 1)
 
     def _buffer_refused(self, unit: Unit) -> None:
         self.problems.append(
@@ -224,22 +247,34 @@ class PlanBuilder:
 
 
 class NeedResponseBody:
-    """Outcome of a response entry that cannot go on before the response body is complete."""
+    """Outcome of a response entry that cannot go on before the response body is complete, at most `max` octets of it.
+    spared: it stands for a step in the shadow, which is passed over where the body is larger."""
 
-    __slots__ = ("max",)
+    __slots__ = ("max", "spared")
 
-    def __init__(self, max_octets: int) -> None:
+    def __init__(self, max_octets: int, spared: StepInfo | None = None) -> None:
         self.max = max_octets
+        self.spared = spared
 
     def __call__(self, exchange: Any) -> NeedResponseBody | None:
         response = exchange.response
-        return None if response.bodiless or response.body is not None else self
+        if response.bodiless or (response.body is not None and len(response.body.data) <= self.max):
+            return None
+        return self
+
+
+def _opens(gate: Gate) -> Hook:
+    """A gate of the response direction: those behind it look at its bit."""
+
+    def asked(exchange: Any) -> None:
+        gate(exchange)
+
+    return asked
 
 
 def _outward(laid: _Laid) -> Iterator[tuple[Unit, int, int]]:
     """Units of a flow in the order of the response direction, with index and gates."""
     yield from reversed(laid.request)
-    for unit in laid.flow.response:
-        yield unit, laid.start, laid.mask
+    yield from laid.response
 
 

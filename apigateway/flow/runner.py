@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 from apigateway.flow.exchange import Exchange
-from apigateway.flow.steps import Hook
+from apigateway.flow.steps import Hook, Jump
 
 
 def run(hooks: Sequence[Hook], exchange: Exchange, index: int) -> tuple[int, Any]:
     """Call hooks from `index` on until one has something to say.
 
     Returns (index of that hook, its outcome): a Reply, an awaitable, a body need, or the exception it raised; or
-    (len(hooks), None) when all went through. An int outcome jumps there (a gate that did not hold).
+    (len(hooks), None) when all went through. A Jump goes on there (a gate that did not hold).
     """
     count = len(hooks)
     while index < count:
@@ -23,7 +23,7 @@ def run(hooks: Sequence[Hook], exchange: Exchange, index: int) -> tuple[int, Any
             return index, error
         if outcome is None:
             index += 1
-        elif outcome.__class__ is int:
+        elif outcome.__class__ is Jump:
             index = outcome
         else:
             return index, outcome

@@ -34,34 +34,53 @@ class StepInfo:
     route: str = ""
 
 
+class Jump(int):
+    """Outcome of a gate: the index of the entry to go on with. A class of its own, so that no number that a policy
+    returns by mistake passes over the steps behind it."""
+
+
 class NeedBody:
-    """Outcome of an entry that cannot go on before the request body is complete."""
+    """Outcome of an entry that cannot go on before the request body is complete, at most `max` octets of it.
 
-    __slots__ = ("max",)
+    spared: it stands for a step in the shadow, which refuses nothing: where the body is larger, `jump` passes over it.
+    """
 
-    def __init__(self, max_octets: int) -> None:
+    __slots__ = ("jump", "max", "spared")
+
+    def __init__(self, max_octets: int, spared: StepInfo | None = None) -> None:
         self.max = max_octets
+        self.spared = spared
+        self.jump = Jump(0)
 
     def __call__(self, exchange: Exchange) -> NeedBody | None:
-        return self if exchange.request.body is None else None
+        body = exchange.request.body
+        return self if body is None or len(body.data) > self.max else None
 
 
 class Gate:
     """Entry in front of what only runs under a condition: jumps over it where the condition does not hold, and leaves
-    its bit in `exchange.gates` where it does, for the response direction."""
+    its bit in `exchange.gates` where it does, for the response direction. spared: as in NeedBody, where it fails."""
 
-    __slots__ = ("bit", "condition", "jump")
+    __slots__ = ("bit", "condition", "jump", "spared")
 
-    def __init__(self, condition: ICondition, bit: int) -> None:
+    def __init__(self, condition: ICondition, bit: int, spared: StepInfo | None = None) -> None:
         self.condition = condition
         self.bit = bit
-        self.jump = 0
+        self.spared = spared
+        self.jump = Jump(0)
 
-    def __call__(self, exchange: Exchange) -> int | None:
-        if self.condition.holds(exchange):
-            exchange.gates |= self.bit
-            return None
-        return self.jump
+    def __call__(self, exchange: Exchange) -> Jump | None:
+        try:
+            held = self.condition.holds(exchange)
+        except Exception as error:
+            if self.spared is None:
+                raise
+            exchange.note(f"shadow.{self.spared.name}", verdict_of(error))
+            return self.jump
+        if not held:
+            return self.jump
+        exchange.gates |= self.bit
+        return None
 
 
 def gated(hook: Hook, mask: int) -> Hook:
@@ -75,13 +94,13 @@ def gated(hook: Hook, mask: int) -> Hook:
     return passed
 
 
-def conditional(hook: Hook, condition: ICondition | None) -> Hook:
-    """A hook of the response or error direction with a `when` of its own."""
+def conditional(hook: Callable[..., Any], condition: ICondition | None) -> Callable[..., Any]:
+    """A hook of the response, error or log direction with a `when` of its own."""
     if condition is None:
         return hook
 
-    def held(exchange: Exchange) -> Any:
-        return hook(exchange) if condition.holds(exchange) else None
+    def held(exchange: Exchange, *told: Any) -> Any:
+        return hook(exchange, *told) if condition.holds(exchange) else None
 
     return held
 
@@ -158,16 +177,22 @@ def _shadow(hook: Hook, info: StepInfo, metrics: IMetrics) -> Hook:
 
 def _verdict(result: Any) -> str:
     if isinstance(result, Failure):
-        fault = result.value
-        return f"fault {fault.kind.slug}" if isinstance(fault, Fault) else f"error {type(fault).__name__}"
+        return verdict_of(result.value)
     return f"reply {result.status}" if isinstance(result, Reply) else "pass"
+
+
+def verdict_of(error: BaseException | None) -> str:
+    """What an exception that a hook raised would have done, for the note of a step in the shadow."""
+    return f"fault {error.kind.slug}" if isinstance(error, Fault) else f"error {type(error).__name__}"
 
 
 def _snapshot(exchange: Exchange) -> Callable[[], None]:
     """Remember head, body and identity; the function returned puts them back."""
     request, response, identity = exchange.request, exchange.response, exchange.identity
     lines, method, target = list(request.headers.lines), request.method, request.target
-    octets = None if request.body is None else request.body.data
+    request_body = request.body
+    response_body = None if response is None else response.body
+    bodies = [(body, body.data) for body in (request_body, response_body) if body is not None]
     slots = None if exchange.slots is None else dict(exchange.slots)
     answer = None if response is None else (response.status, list(response.headers.lines))
 
@@ -175,12 +200,15 @@ def _snapshot(exchange: Exchange) -> Callable[[], None]:
         request.headers.lines[:] = lines
         request.method = method
         request.retarget(target)
-        if octets is not None and request.body.data is not octets:
-            request.body.data = octets
+        for body, octets in bodies:
+            if body.data is not octets:
+                body.data = octets
+        request.body = request_body
         exchange.identity, exchange.slots = identity, slots
         if response is not None and answer is not None:
             response.status = answer[0]
             response.headers.lines[:] = answer[1]
+            response.body = response_body
         exchange.response = response
 
     return restore

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from apigateway.config.model import ConditionalFlow, Flow, Flows, Step
 from apigateway.errors import Problem
 from apigateway.flow.condition import compile_condition
+from apigateway.flow.faults import Fault
 from apigateway.flow.interfaces import (
     ICondition,
     IOnFault,
@@ -20,7 +21,7 @@ from apigateway.flow.interfaces import (
     IOnResponseBody,
 )
 from apigateway.flow.kinds import NONE, BodyNeed, Kind, Need
-from apigateway.flow.steps import Hook, StepInfo, enforced, with_body_only
+from apigateway.flow.steps import Hook, StepInfo, enforced, verdict_of, with_body_only
 from apigateway.ports.interfaces import IClock, IMetrics
 
 Direction = Literal["request", "response", "error"]
@@ -58,8 +59,13 @@ class Unit:
         self.request_need = _need(kind.request_body, config) if direction == "request" else NONE
         responds = direction == "response" or (direction == "request" and not kind.one_way)
         self.response_need = _need(kind.response_body, config) if responds else NONE
-        self.on_request = self.on_response = self.on_fault = self.on_error = self.on_log = None
-        self.on_request_chunk = self.on_response_chunk = None
+        self.on_request: Hook | None = None
+        self.on_response: Hook | None = None
+        self.on_fault: Callable[..., Any] | None = None
+        self.on_error: Hook | None = None
+        self.on_log: Hook | None = None
+        self.on_request_chunk: ChunkHook | None = None
+        self.on_response_chunk: ChunkHook | None = None
         self.edits_request = self.edits_response = False
         self._bind(policy, metrics)
 
@@ -73,14 +79,14 @@ class Unit:
         if self.direction == "request":
             self.on_request = hook(IOnRequest, "on_request")
             if self.request_need.mode == "stream" and IOnRequestBody.providedBy(policy):
-                self.on_request_chunk = _chunk_hook(policy.on_request_chunk, self.info)
+                self.on_request_chunk = _chunk_hook(policy.on_request_chunk, self.info, metrics)
                 self.edits_request = self.request_need.edits and not self.info.shadow
         if self.direction == "response" or not self.kind.one_way:
             self.on_response = hook(IOnResponse, "on_response")
         if self.on_response is not None and self.response_need.mode == "buffer":
             self.on_response = with_body_only(self.on_response)
         if self.response_need.mode == "stream" and IOnResponseBody.providedBy(policy):
-            self.on_response_chunk = _chunk_hook(policy.on_response_chunk, self.info)
+            self.on_response_chunk = _chunk_hook(policy.on_response_chunk, self.info, metrics)
             self.edits_response = self.response_need.edits and not self.info.shadow
         if IOnFault.providedBy(policy) and not self.info.shadow:
             self.on_fault = policy.on_fault
@@ -100,15 +106,36 @@ def _error_hook(policy: Any, info: StepInfo, metrics: IMetrics) -> Hook | None:
     return enforced(policy.on_response, info, metrics) if IOnResponse.providedBy(policy) else None
 
 
-def _chunk_hook(hook: Callable[[Any, bytes, bool], bytes], info: StepInfo) -> Callable[[Any, bytes, bool], bytes]:
-    if not info.shadow:
-        return hook
+ChunkHook = Callable[[Any, bytes, bool], bytes]
 
+
+def _chunk_hook(hook: ChunkHook, info: StepInfo, metrics: IMetrics) -> ChunkHook:
+    if info.shadow:
+        return _shadow_chunks(hook, info)
+    return _lenient_chunks(hook, info, metrics) if info.lenient else hook
+
+
+def _lenient_chunks(hook: ChunkHook, info: StepInfo, metrics: IMetrics) -> ChunkHook:
+    """`on_error: continue`: a piece that the policy fails over goes on as it is."""
+
+    def spared(exchange: Any, chunk: bytes, last: bool) -> bytes:
+        try:
+            return hook(exchange, chunk, last)
+        except Fault:
+            raise
+        except Exception:
+            metrics.step_outcome(info.name, info.kind, "error-continued")
+            return chunk
+
+    return spared
+
+
+def _shadow_chunks(hook: ChunkHook, info: StepInfo) -> ChunkHook:
     def watched(exchange: Any, chunk: bytes, last: bool) -> bytes:
         try:
             hook(exchange, chunk, last)
         except Exception as error:
-            exchange.note(f"shadow.{info.name}", f"error {type(error).__name__}")
+            exchange.note(f"shadow.{info.name}", verdict_of(error))
         return chunk
 
     return watched

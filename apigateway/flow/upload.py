@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from apigateway.flow.exchange import Exchange
 from apigateway.flow.plan import Entry
+from apigateway.flow.steps import StepInfo
 from apigateway.wire.headers import Headers
 
 
@@ -15,18 +16,22 @@ class Upload:
     held: pieces that came before anybody could take them (the client is paused then).
     kept: pieces passed on so far, after the steps saw them, to be sent again; None once they grew past `keep_most`.
     complete: the end came. expecting: the client still waits for a 100. buffer_most: whole body wanted, at most so
-    many octets; 0: not wanted.
+    many octets; -1: not wanted. blocked: the upstream takes no more for now. at: the step that sees a piece.
     """
 
-    __slots__ = ("buffer_most", "complete", "expecting", "hooks", "held", "keep_most", "kept", "kept_size", "last_seen",
-                 "size", "trailers")
+    __slots__ = (
+        "at", "blocked", "buffer_most", "complete", "expecting", "held", "hooks", "keep_most", "kept", "kept_size",
+        "last_seen", "size", "trailers",
+    )
 
     def __init__(self, expecting: bool) -> None:
         self.held: list[bytes] = []
         self.kept: list[bytes] | None = []
-        self.kept_size = self.size = self.buffer_most = 0
+        self.kept_size = self.size = 0
+        self.buffer_most = -1
         self.keep_most = 0
-        self.complete = self.last_seen = False
+        self.complete = self.last_seen = self.blocked = False
+        self.at: StepInfo | None = None
         self.expecting = expecting
         self.hooks: Sequence[Entry] = ()
         self.trailers: Headers | None = None
@@ -49,6 +54,7 @@ class Upload:
     def through(self, exchange: Exchange, chunk: bytes, last: bool) -> bytes:
         """The piece as the streaming steps leave it; kept for another attempt. Raises what a step raises."""
         for entry in self.hooks:
+            self.at = entry.info
             chunk = entry.hook(exchange, chunk, last)
         self.last_seen = last
         if chunk and self.kept is not None:

@@ -136,7 +136,7 @@ EXAMPLES = (
             Call(
                 upstream=(200, (("Set-Cookie", "sid=1"), ("X-Internal", "db7")), b"ok"),
                 status=200,
-                fields={"x-served-by": "gateway", "x-internal": None, "set-cookie": "sid=1"},
+                fields={"x-served-by": "gateway", "x-internal": None, "set-cookie": "sid=1\ngw=1"},
             ),
         ),
         place="response",

@@ -21,7 +21,7 @@ from apigateway.flow.kinds import Example, Kind
 from apigateway.flow.registry import Registered, Registry
 from apigateway.testing.examples import gateway_of, play, registry_with
 from apigateway.testing.harness import Answer, Gateway
-from apigateway.testing.live import Provisioned, Twins
+from apigateway.testing.live import Twins
 from apigateway.testing.probes import PROBES, watched
 
 # Of one exchange through the whole machine; a hook that blocks takes longer, on the slowest machine too.
@@ -229,7 +229,8 @@ def _secrets(trial: _Trial) -> Iterator[str]:
     gateway = trial.gateway()
     told = [repr(trial.config())]
     for _, answer in trial.answers(gateway):
-        told += (repr(answer.headers), answer.body.decode("latin-1"), repr(answer.exchange.notes), *_texts(answer.fault))
+        told += (repr(answer.headers), answer.body.decode("latin-1"), repr(answer.exchange.notes))
+        told += _texts(answer.fault)
     told += map(repr, gateway.events.events)
     gateway.close()
     wrong = trial.registry.settings(trial.kind.name, {**trial.example.settings, "no-such-key": 1}, "/with")[1]

@@ -103,7 +103,7 @@ def _unlike_fields(where: str, wanted: Mapping[str, str | None], headers: Header
         if value is None:
             if lines:
                 yield f"{where} has {name}: {lines!r}"
-        elif lines != [value.encode("latin-1")]:
+        elif lines != value.encode("latin-1").split(b"\n"):
             yield f"{where} has {name}: {lines!r}, not {value!r}"
 
 

@@ -23,7 +23,14 @@ from apigateway.flow.target_state import TargetStates
 from apigateway.flow.template import compile_template
 from apigateway.flow.units import Unit, UnitMaker
 from apigateway.flow.upstream import compile_upstreams
-from apigateway.ports.memory import ListedEvents, ManualClock, ManualTimers, MemoryStore, NullMetrics, SeededRandom
+from apigateway.ports.memory import (
+    ListedEvents,
+    ManualClock,
+    ManualTimers,
+    MemoryStore,
+    NullMetrics,
+    SeededRandom,
+)
 
 _LISTENER = {"name": "test", "address": "127.0.0.1:8080"}
 _UPSTREAM = {"name": "upstream", "targets": [{"name": "one", "url": "http://one.test"}]}

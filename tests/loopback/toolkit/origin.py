@@ -66,6 +66,7 @@ class Connection(Stream):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         super().connection_made(transport)
         self.origin.connections.append(self)
+        self.send(self.origin.greeting)
         self.serving = Deferred.fromCoroutine(self._serve())
         self.serving.addErrback(self._over)
 
@@ -92,6 +93,8 @@ class Origin:
     def __init__(self, script: Script, name: str = "origin") -> None:
         self.script = script
         self.name = name
+        # Said at once to who connects.
+        self.greeting = b""
         self.asked: list[Asked] = []
         self.connections: list[Connection] = []
         self.errors: list[Any] = []

@@ -136,8 +136,9 @@ class Stream(asyncio.Protocol):
     # ---- writing
 
     def send(self, data: bytes) -> None:
-        """Write, whether or not the peer reads."""
-        self.transport.write(data)
+        """Write, whether or not the peer reads; nothing where it is gone."""
+        if not self.closed:
+            self.transport.write(data)
 
     async def send_slowly(self, data: bytes, within: float = PATIENCE) -> None:
         """Write, and wait until the peer has taken most of it."""

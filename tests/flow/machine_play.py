@@ -1,0 +1,409 @@
+"""The machine between recorded surroundings, driven by transcripts: what happens after ">", what it then does after "<".
+
+    > GET /a                     a request head; "POST /a 5", "POST /a ?" with a body; "| Name: value" for fields
+    > data hello   > end         its body
+    > gone  > late  > full  > ready      the client leaves, is too slow, does not read, reads again
+    > one opened                 the connection to the target `one` that is being opened is there
+    > one 200 5                  its response head; "?" or nothing: no length announced
+    > one 103  > one 100         an interim response
+    > one data ok  > one end     its body
+    > one failed connect-failure         it fails; with "unsent" or "stale" behind it
+    > one full  > one ready      the target does not read, reads again
+    > fire NAME [VERDICT]        what the step NAME waits for is there
+    > wait 1.5                   time passes
+
+The body of a problem is shown as "problem".
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from textwrap import dedent
+from typing import Any
+
+from pydantic import Field
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+
+from apigateway.config.model import Settings
+from apigateway.flow import faults
+from apigateway.flow.driver import AttemptFailure
+from apigateway.flow.exchange import Connection, Exchange
+from apigateway.flow.faults import FORBIDDEN, Fault
+from apigateway.flow.interfaces import IOnFault, IOnLog, IOnRequest, IOnRequestBody, IOnResponse, IOnResponseBody
+from apigateway.flow.kinds import NONE, STREAM, Kind, buffer, kind
+from apigateway.flow.machine import Machine
+from apigateway.flow.machine_state import NAMES, OVER
+from apigateway.flow.outcome import Outcome, Reply
+from apigateway.flow.registry import Registered, Registry
+from apigateway.flow.services import Services
+from apigateway.testing import request, response
+from apigateway.testing.live import Provisioned, Twins, configuration, draft_of
+from apigateway.testing.recording import RecordedAttempt, RecordedClient, RecordedDriver, Recorder
+from apigateway.wire.headers import Headers
+from apigateway.wire.message import Interim, Refusal
+
+# ---- kinds that do what they are told
+
+
+def trace_of(exchange: Exchange) -> list[str]:
+    """What the steps of an exchange were called for, in order."""
+    notes = exchange.notes or {}
+    return list(notes.get("trace", []))
+
+
+class SayConfig(Settings):
+    """What each hook does: see `verdict`; or "wait" for `fire`, "deaf" without a way to be called off."""
+
+    request: str = Field(default="go", description="In on_request.")
+    response: str = Field(default="go", description="In on_response.")
+    fault: str = Field(default="go", description="In on_fault.")
+    log: str = Field(default="go", description="In on_log.")
+    name: str = Field(default="say", description="In traces, and for `fire`.")
+
+
+@implementer(IOnRequest, IOnResponse, IOnFault, IOnLog)
+class Say:
+    """Says in each hook what its settings tell it to, and leaves a trace."""
+
+    def __init__(self, config: SayConfig) -> None:
+        self._config = config
+        self._waiting: dict[str, Deferred[Any]] = {}
+        self._cancelled: list[str] = []
+
+    def provision(self, services: Services) -> None:
+        self._waiting = services.shared("waiting", dict)
+        self._cancelled = services.shared("cancelled", list)
+
+    def close(self) -> None:
+        self._waiting.clear()
+
+    def on_request(self, exchange: Exchange) -> Outcome:
+        return self._say("request", exchange)
+
+    def on_response(self, exchange: Exchange) -> Outcome:
+        return self._say("response", exchange)
+
+    def on_fault(self, exchange: Exchange, fault: Fault) -> Outcome:
+        return self._say("fault", exchange)
+
+    def on_log(self, exchange: Exchange) -> None:
+        self._say("log", exchange)
+
+    def _say(self, hook: str, exchange: Exchange) -> Any:
+        name = self._config.name
+        exchange.note("trace", [*trace_of(exchange), f"{name}.{hook}"])
+        said: str = getattr(self._config, hook)
+        if said not in ("wait", "deaf"):
+            return verdict(said, name)
+        later: Deferred[Any] = Deferred() if said == "deaf" else Deferred(lambda _: self._cancelled.append(name))
+        self._waiting[name] = later
+        return later
+
+
+def verdict(said: str, name: str) -> Any:
+    """go, reply, empty (204), fault, error, number, or async for a coroutine that goes on."""
+    if said == "fault":
+        raise Fault(FORBIDDEN, public=f"{name} refuses")
+    if said == "error":
+        raise ValueError("the password is swordfish")
+    if said == "async":
+        return _goes_on()
+    return {
+        "go": None, "number": 7, "reply": Reply(200, [(b"x-by", name.encode())], f"reply of {name}".encode()),
+        "empty": Reply(204),
+    }[said]
+
+
+async def _goes_on() -> None:
+    return None
+
+
+class WholeConfig(Settings):
+    """How much of a body is wanted whole."""
+
+    request: int = Field(default=-1, description="Octets of the request's; -1: it is not wanted.")
+    response: int = Field(default=-1, description="Octets of the response's; -1: it is not wanted.")
+    add: str = Field(default="", description="Put behind the body.")
+
+
+@implementer(IOnRequest, IOnResponse)
+class Whole:
+    """Wants a body whole, and puts something behind it."""
+
+    def __init__(self, config: WholeConfig) -> None:
+        self._config = config
+
+    def provision(self, services: Services) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def on_request(self, exchange: Exchange) -> Outcome:
+        if self._config.request >= 0:
+            exchange.note("request body", exchange.request.body.data.decode())
+            exchange.request.body.data += self._config.add.encode()
+        return None
+
+    def on_response(self, exchange: Exchange) -> Outcome:
+        if self._config.response >= 0:
+            assert exchange.response is not None
+            exchange.note("response body", exchange.response.body.data.decode())
+            exchange.response.body.data += self._config.add.encode()
+        return None
+
+
+class PiecesConfig(Settings):
+    """What becomes of pieces."""
+
+    fail_on: str = Field(default="\0", description="A piece with this in it is an error.")
+    fault_on: str = Field(default="\0", description="A piece with this in it is refused.")
+    tail: str = Field(default="", description="Put behind the last piece.")
+
+
+@implementer(IOnRequestBody, IOnResponseBody)
+class Pieces:
+    """Writes bodies in capitals while they pass."""
+
+    def __init__(self, config: PiecesConfig) -> None:
+        self._config = config
+
+    def provision(self, services: Services) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def on_request_chunk(self, exchange: Exchange, chunk: bytes, last: bool) -> bytes:
+        if self._config.fail_on.encode() in chunk:
+            raise ValueError("cannot")
+        if self._config.fault_on.encode() in chunk:
+            raise Fault(faults.TOO_LARGE)
+        return chunk.upper() + (self._config.tail.encode() if last else b"")
+
+    on_response_chunk = on_request_chunk
+
+
+SAY = kind("say", config=SayConfig, policy=Say, places=("request", "response", "error"))
+GUARD = kind("guard", config=SayConfig, policy=Say, guards=True)
+WHOLE = kind(
+    "whole", config=WholeConfig, policy=Whole, places=("request", "response"),
+    request_body=lambda config: buffer(config.request) if config.request >= 0 else NONE,
+    response_body=lambda config: buffer(config.response) if config.response >= 0 else NONE,
+)
+PIECES = kind(
+    "pieces", config=PiecesConfig, policy=Pieces, places=("request", "response"), one_way=True,
+    request_body=STREAM, response_body=STREAM,
+)
+
+
+def registry_of(*kinds: Kind) -> Registry:
+    """A registry of these kinds only."""
+    return Registry(Registered(each, (), "", "", "", "path") for each in kinds)
+
+
+KINDS = registry_of(SAY, GUARD, WHOLE, PIECES)
+
+
+def say(name: str, **settings: Any) -> dict[str, Any]:
+    """A `say` step; `when`, `mode`, `on_error` and `timeout` are the step's, the rest the kind's settings."""
+    own = {key: settings.pop(key) for key in ("when", "mode", "on_error", "timeout") if key in settings}
+    return {"policy": "say", "name": name, "with": {"name": name, **settings}, **own}
+
+
+def to(*targets: Mapping[str, Any] | str, flows: Mapping[str, Any] | None = None, **upstream: Any) -> dict[str, Any]:
+    """A configuration with these targets of its upstream; more of the upstream by name."""
+    made = [
+        {"name": target, "url": f"http://{target}.test"} if isinstance(target, str) else target for target in targets
+    ]
+    return {"upstreams": [{"name": "upstream", "targets": made, **upstream}], **(flows or {})}
+
+
+# ---- transcripts
+
+
+class Play:
+    """One exchange. kept: targets of which a connection is kept, so that nothing has to be opened."""
+
+    def __init__(
+        self, given: Mapping[str, Any] | Sequence[Mapping[str, Any]] = (), *, kept: Sequence[str] = ("one",)
+    ) -> None:
+        self.twins = Twins()
+        settings = configuration(given)
+        self.revision = Provisioned(settings, draft_of(settings, KINDS, self.twins), self.twins)
+        self.clock = self.twins.clock
+        self.events = self.twins.events
+        self.waiting: dict[str, Deferred[Any]] = self.twins.shared.get(self, "waiting", dict)
+        self.cancelled: list[str] = self.twins.shared.get(self, "cancelled", list)
+        self.recorder = Recorder()
+        self.client = RecordedClient(self.recorder)
+        self.driver = RecordedDriver(
+            self.recorder, self.clock.monotonic, self.twins.random, self.twins.timers, self.events
+        )
+        self.driver.kept = lambda name, fresh: name in kept and not fresh
+        self.machine: Any = None
+        self.exchange: Exchange = None  # type: ignore[assignment]
+
+    @property
+    def state(self) -> str:
+        """The machine's."""
+        return NAMES[self.machine.state]
+
+    @property
+    def trace(self) -> list[str]:
+        """Which hooks were called."""
+        return trace_of(self.exchange)
+
+    def run(self, transcript: str) -> Play:
+        """Let happen what the transcript says, and compare what comes of it, line for line."""
+        wanted = [line.strip() for line in dedent(transcript).strip().splitlines() if line.strip()]
+        seen: list[str] = []
+        for line in wanted:
+            if line.startswith(">"):
+                self._happen(line[1:].split("|")[0].split(), line.split("|")[1:])
+                seen += [line, *(f"< {told}" for told in self._told())]
+        if seen != wanted:
+            raise AssertionError("\n" + "\n".join(difflib.ndiff(wanted, seen)))
+        self.check()
+        return self
+
+    def run_freely(self, *lines: str) -> None:
+        """Let these happen, whatever comes of it."""
+        for line in lines:
+            self._happen(line[1:].split("|")[0].split(), line.split("|")[1:])
+
+    def _told(self) -> list[str]:
+        """What the machine did; of a problem only that it is one, since its text is another test's."""
+        lines = self.recorder.take()
+        if not self.client.headers.text(b"content-type").startswith("application/problem"):
+            return lines
+        return [re.sub(r"^client: (?:data .*|(\d+) \d+)$", _problem, line) for line in lines]
+
+    def check(self) -> None:
+        """What holds at any moment, and what holds when all is over."""
+        upstreams = self.revision.live.upstreams.values()
+        if self.machine.state != OVER:
+            assert self.driver.exchanges == [] and self.revision.live.active == 1
+            return
+        assert self.driver.exchanges == [self.exchange], "finished once"
+        assert self.revision.live.active == 0
+        assert self.client.over
+        assert [state.active for upstream in upstreams for state in upstream.places] == [0] * sum(
+            len(upstream.places) for upstream in upstreams
+        )
+        assert [(upstream.budget.active, upstream.budget.retrying) for upstream in upstreams] == [(0, 0)] * len(
+            list(upstreams)
+        )
+        assert self.twins.timers.waiting() == []
+        ended = [self.client.ended, self.client.aborted, self.exchange.status in (499, 101)]
+        assert any(ended), "the client got an end, or was cut off, or went away"
+
+    # ---- what happens
+
+    def _happen(self, words: list[str], fields: list[str]) -> None:
+        first, rest = words[0], words[1:]
+        if first.isupper():
+            self._begin(first, rest, fields)
+        elif hasattr(self, f"_{first}"):
+            getattr(self, f"_{first}")(*rest)
+        else:
+            self._upstream(first, *rest)
+
+    def _begin(self, method: str, rest: list[str], fields: list[str]) -> None:
+        target, length = rest[0], rest[1] if len(rest) > 1 else None
+        pairs = [(name.strip(), value.strip()) for name, _, value in (field.partition(":") for field in fields)]
+        if length not in (None, "?"):
+            pairs.append(("Content-Length", str(length)))
+        head = request(method, target, pairs, chunked=length == "?")
+        self.exchange = Exchange("x1", head, Connection(peer="203.0.113.9"), "203.0.113.9", self.clock.monotonic())
+        self.machine = Machine(self.driver, self.client, self.exchange, self.revision.live)
+        self.machine.begin()
+
+    def _data(self, text: str) -> None:
+        self.machine.request_data(text.encode())
+
+    def _end(self, *trailers: str) -> None:
+        self.machine.request_end(_trailers(trailers))
+
+    def _gone(self) -> None:
+        self.machine.client_gone()
+
+    def _late(self) -> None:
+        self.machine.late()
+
+    def _refused(self, status: str) -> None:
+        self.machine.refused(Refusal(int(status), "the client broke the protocol", "RFC 9112 7.1"))
+
+    def _full(self) -> None:
+        self.machine.download_paused()
+
+    def _ready(self) -> None:
+        self.machine.download_resumed()
+
+    def _wait(self, seconds: str) -> None:
+        self.clock.advance(float(seconds))
+
+    def _fire(self, name: str, said: str = "go") -> None:
+        later = self.waiting.pop(name)
+        try:
+            later.callback(verdict(said, name))
+        except (Fault, ValueError) as error:
+            later.errback(error)
+
+    def _tunnel(self, octets_in: str, octets_out: str) -> None:
+        self.machine.tunnel_ended(int(octets_in), int(octets_out))
+
+    def _upstream(self, name: str, what: str, *rest: str) -> None:
+        attempt = self._attempt(name)
+        machine = self.machine
+        if what == "opened":
+            machine.upstream_opened(attempt)
+        elif what == "data":
+            machine.response_data(rest[0].encode())
+        elif what == "end":
+            attempt.over = True
+            machine.response_end(_trailers(rest))
+        elif what == "failed":
+            attempt.over = True
+            machine.upstream_failed(failure(rest[0], "unsent" not in rest, "stale" in rest))
+        elif what == "full":
+            machine.upload_paused()
+        elif what == "ready":
+            machine.upload_resumed()
+        elif int(what) < 200 and what != "101":
+            machine.interim(Interim(int(what), Headers()))
+        else:
+            machine.response_head(self._head(int(what), rest))
+
+    def _head(self, status: int, rest: Sequence[str]) -> Any:
+        fields = [("Content-Length", rest[0])] if rest and rest[0] != "?" else []
+        made = response(status, fields, to=self.exchange.request.method.decode(), chunked=not fields)
+        made.upgrade = b"websocket" if status == 101 else b""
+        return made
+
+    def _attempt(self, name: str) -> RecordedAttempt:
+        attempt = self.driver.attempts[-1]
+        assert attempt.name == name and not attempt.over, f"no attempt at {name} runs"
+        return attempt
+
+
+def failure(reason: str, sent: bool = True, stale: bool = False) -> AttemptFailure:
+    """An attempt's end, as the dataplane tells of it."""
+    kinds = {
+        "connect-failure": faults.CONNECT_FAILED, "reset-before-response": faults.UPSTREAM_RESET,
+        "timeout": faults.RESPONSE_TIMEOUT, "incomplete": faults.INCOMPLETE_RESPONSE, "full": faults.OVERLOADED,
+    }
+    known = reason in ("connect-failure", "reset-before-response", "timeout")
+    return AttemptFailure(kinds[reason], reason if known else "", sent, f"test: {reason}", stale)
+
+
+def _problem(found: re.Match[str]) -> str:
+    return f"client: {found[1]} problem" if found[1] else "client: data problem"
+
+
+def _trailers(words: Sequence[str]) -> Headers | None:
+    pairs = [word.partition("=") for word in words]
+    return Headers((name.encode(), value.encode()) for name, _, value in pairs) if pairs else None
