@@ -16,19 +16,19 @@ from apigateway.adapters.system import SystemClock, SystemRandom
 from apigateway.config import last_good
 from apigateway.config.check import check
 from apigateway.config.load import Loaded, load_file
-from apigateway.config.model import Configuration
+from apigateway.config.model import CertificateFiles, Configuration
 from apigateway.config.paths import absolute, check_files
 from apigateway.config.references import resolve_secrets, stray_references
 from apigateway.dataplane.certificates import CertificateRefused, load_pair
 from apigateway.dataplane.listener_tls import tls_settings
 from apigateway.dataplane.sni import SniTable
 from apigateway.errors import ConfigurationRefused, Problem
-from apigateway.flow.template import compile_template
 from apigateway.flow.drafting import Draft, Drafter
 from apigateway.flow.registry import Registry, discover
 from apigateway.flow.retrying import RetryBudget
 from apigateway.flow.shadowing import shadowed
 from apigateway.flow.target_state import TargetStates
+from apigateway.flow.template import compile_template
 from apigateway.flow.units import UnitMaker
 from apigateway.flow.upstream import CompiledUpstream, compile_upstreams
 from apigateway.ports.interfaces import IClock, IMetrics, IRandom
@@ -152,7 +152,7 @@ def check_certificates(configuration: Configuration) -> list[Problem]:
     return problems
 
 
-def _pairs(configuration: Configuration) -> Iterable[tuple[str, object]]:
+def _pairs(configuration: Configuration) -> Iterable[tuple[str, CertificateFiles]]:
     for number, listener in enumerate(configuration.listeners):
         for index, pair in enumerate(listener.tls.certificates if listener.tls else ()):
             yield f"/listeners/{number}/tls/certificates/{index}", pair

@@ -95,7 +95,7 @@ class Client(Protocol):
 def main() -> None:
     """Serve until ended."""
     NativeServerEndpoint(reactor, ("127.0.0.1", int(sys.argv[1]))).listen(Factory.forProtocol(Client))
-    reactor.run()  # type: ignore[attr-defined]
+    reactor.run()
 
 
 if __name__ == "__main__":

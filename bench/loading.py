@@ -50,7 +50,9 @@ def put_load(port: int, seconds: float, folder: Path) -> Load:
 
 
 def _run(command: list[str], seconds: float) -> str:
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds + 30, check=True)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=seconds + 30, check=False)
+    if done.returncode:
+        raise BadAnswers(f"the load generator failed: {done.stderr.strip()[-400:]}")
     return done.stdout
 
 

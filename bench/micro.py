@@ -138,7 +138,7 @@ class World:
         )
         self.limits = listener.limits
         self.client = Downstream(listener)
-        self.client.makeConnection(Transport(lambda: None))  # type: ignore[no-untyped-call]
+        self.client.makeConnection(Transport(lambda: None))
 
     def _connect(self, address: object, factory: Any, *rest: object) -> Deferred[Any]:
         connection = factory.buildProtocol(None)

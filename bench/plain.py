@@ -155,6 +155,8 @@ def main() -> None:
             figures = run(arguments, Path(folder))
         except (NotStarted, BadAnswers, AssertionError) as error:
             sys.exit(f"\n{error}")
+        except KeyboardInterrupt:
+            sys.exit(130)
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(figures, indent=1) + "\n")
 

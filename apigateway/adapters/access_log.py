@@ -9,7 +9,7 @@ from typing import Any
 
 import orjson
 from twisted.internet.defer import Deferred
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from apigateway.adapters.log_file import Sink
 from apigateway.adapters.masking import QueryMask
@@ -23,7 +23,6 @@ TELL_AGAIN_AFTER = 60.0
 _MILLISECONDS = [f".{number:03d}Z" for number in range(1000)]
 
 
-@implementer(IExchangeLog)
 class AccessLog:
     """Writes a line for each exchange, in batches: after 0.2 s, or when 64 KiB have gathered.
 
@@ -124,7 +123,7 @@ class AccessLog:
             exchange.started, exchange.answered, exchange.steps_done, exchange.ended,
         )
         user_agent, referer = _agent_and_referer(request.headers)
-        target = request.target.decode("latin-1")
+        target = request.received.decode("latin-1")
         if self._mask.names:
             target, referer = self._mask.hidden(target), self._mask.hidden(referer)
         record: dict[str, Any] = {
@@ -191,3 +190,7 @@ def _plain(record: dict[str, Any]) -> bytes:
     if notes is not None:
         record["notes"] = {str(name): ascii(value) for name, value in notes.items()}
     return json.dumps(record).encode() + b"\n"
+
+
+# Said from outside: a class that is compiled (setup.py) has no decorators.
+classImplements(AccessLog, IExchangeLog)

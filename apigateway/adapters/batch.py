@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from apigateway.ports.interfaces import IExchangeLog, ITimers
 
@@ -19,7 +19,6 @@ MOST = 64
 LONGEST = 0.05
 
 
-@implementer(IExchangeLog)
 class Batch:
     """Passes exchanges on to other logs, at most MOST at once and LONGEST seconds late. `flush` does it now."""
 
@@ -58,3 +57,7 @@ class Batch:
             self._timer.cancel()
             self._timer = None
         self.flush()
+
+
+# Said from outside: a class that is compiled (setup.py) has no decorators.
+classImplements(Batch, IExchangeLog)

@@ -128,7 +128,7 @@ class Downstream:
                 self._request_done = True
             for event in events:
                 if event.__class__ is Request:
-                    self._begin(event)  # type: ignore[arg-type]
+                    self._begin(event)
                 else:
                     self._take(event)
             if self._machine is not None or not self._answered or self._closed:

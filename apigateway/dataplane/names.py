@@ -9,7 +9,14 @@ from typing import Any, Protocol
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
-from apigateway.ports.interfaces import IEventLog, IResolver, ITimers, NameNotFound, Resolution, ResolutionFailed
+from apigateway.ports.interfaces import (
+    IEventLog,
+    IResolver,
+    ITimers,
+    NameNotFound,
+    Resolution,
+    ResolutionFailed,
+)
 
 # A TTL of 0 would ask on every turn of the loop; one of a week would outlive every migration.
 SHORTEST_TTL = 1.0
@@ -146,7 +153,7 @@ class Names:
             return
         stale = self._now() - name.learnt_at
         if failure.check(NameNotFound):
-            self._gone(name, f"{name.host} does not exist", failure.value)
+            self._gone(name, f"{name.host} does not exist", NameNotFound(name.host))
         elif not name.addresses or stale > self._max_stale:
             self._gone(name, f"{name.host} could not be resolved: {failure.value}", ResolutionFailed(str(failure.value)))
             name.problem = ""

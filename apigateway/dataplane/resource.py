@@ -129,6 +129,7 @@ class WebClient:
         self._machine: Machine | None = None
         self._writer = BodyWriter()
         self._body_paused = self._body_over = self._feeding = self._writer_paused = False
+        self._feed_timer: Any = None
         self._reader_timer: Any = None
 
     def begin(self) -> None:
@@ -145,9 +146,8 @@ class WebClient:
         if refusal is not None:
             machine.refused(refusal)
             return
-        self._feeding = True  # whoever asks for the body before the request steps ran gets it after them
+        self._feeding = True  # whoever resumes it before all request steps ran gets it after them
         machine.begin()
-        self._feeding = False
         self._feed()
 
     def _new_machine(self, request: Request) -> Machine:
@@ -157,10 +157,12 @@ class WebClient:
         exchange = Exchange(driver.next_id(), request, connection, client, driver.now())
         return Machine(driver, self, exchange, driver.revision)
 
+    def _feed_later(self) -> None:
+        self._feed_timer = None
+        self._feed()
+
     def _feed(self) -> None:
         """Pass the body on until somebody cannot take more, without recursion."""
-        if self._feeding:
-            return
         self._feeding = True
         while self._machine is not None and not self._body_paused and not self._body_over:
             piece = self._content.read(PIECE)
@@ -190,7 +192,8 @@ class WebClient:
             fields.addRawHeader(name, value)
         if length is not None:
             fields.setRawHeaders(b"content-length", [b"%d" % length])
-        web.write(b"")  # now, not with the first piece: it may be long in coming
+        if not more:
+            web.write(b"")  # now, not with the first piece: it may be long in coming
         if self._writer_paused and self._machine is not None:
             self._machine.download_paused()  # there was no attempt yet that could have been
 
@@ -229,7 +232,9 @@ class WebClient:
 
     def resume_request(self) -> None:
         self._body_paused = False
-        self._feed()
+        if not self._feeding and not self._body_over and self._feed_timer is None:
+            # Not from inside the machine's call: as from a connection, what comes of it comes later.
+            self._feed_timer = self._driver.call_later(0, self._feed_later)
 
     def join(self, attempt: Attempt, machine: Any) -> None:
         """Never called: a request that asks for an upgrade goes to no upstream."""
@@ -238,6 +243,8 @@ class WebClient:
     def done(self, machine: Any) -> None:
         self._machine = None
         self._stop_reader_timer()
+        if self._feed_timer is not None:
+            self._feed_timer.cancel()
         self._resource.ended(self)
 
     # ---- the client's connection

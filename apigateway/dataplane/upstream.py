@@ -53,6 +53,8 @@ class UpstreamConnection:
         self._timeouts = Timeouts()
         self._latest = 0.0
         self._head_seen = self._any_seen = self._sent_all = False
+        self._full = False  # the target does not take what was written
+        self._held_back = False  # the client does not take the response
         self._tunnel: Any = None
         self.reused = False
         self.closed = False
@@ -69,7 +71,7 @@ class UpstreamConnection:
         self._machine = machine
         self._timeouts = timeouts
         self._latest = machine.deadline
-        self._head_seen = self._any_seen = self._sent_all = False
+        self._head_seen = self._any_seen = self._sent_all = self._held_back = False
 
     # ---- told by the transport
 
@@ -106,7 +108,7 @@ class UpstreamConnection:
                 self._refused(event)  # type: ignore[arg-type]
                 return
         if self._machine is not None:
-            if self._head_seen:
+            if self._head_seen and not self._held_back:
                 self._deadline.at(self._now() + self._timeouts.idle)
         elif self._tunnel is None:
             self.transport.abortConnection()  # octets that nobody asked for (RFC 9112 9.2)
@@ -132,6 +134,7 @@ class UpstreamConnection:
 
     def pauseProducing(self) -> None:
         """The target does not read."""
+        self._full = True
         if self._tunnel is not None:
             self._tunnel.upstream_full()
         elif self._machine is not None:
@@ -139,6 +142,7 @@ class UpstreamConnection:
 
     def resumeProducing(self) -> None:
         """The target reads again."""
+        self._full = False
         if self._tunnel is not None:
             self._tunnel.upstream_ready()
         elif self._machine is not None:
@@ -174,6 +178,8 @@ class UpstreamConnection:
         self._sent_all = True
         if end:
             self.transport.write(end)
+            if not self._head_seen:
+                self._wait_for_head()
 
     def cancel(self) -> None:
         self._machine = None
@@ -181,10 +187,12 @@ class UpstreamConnection:
         self.transport.abortConnection()
 
     def pause_response(self) -> None:
+        self._held_back = True
         self._deadline.off()
         self.transport.pauseProducing()
 
     def resume_response(self) -> None:
+        self._held_back = False
         self.transport.resumeProducing()
         if self._head_seen:
             self._deadline.at(self._now() + self._timeouts.idle)
@@ -206,7 +214,9 @@ class UpstreamConnection:
         self._deadline.off()
         if self.closed:
             pass
-        elif not (self._sent_all and self._wire.reusable and self._keeper.keep(self)):
+        elif not self._sent_all:
+            self.transport.abortConnection()  # it has answered and will not read the rest
+        elif not (self._wire.reusable and self._keeper.keep(self)):
             self.close()
         machine.response_end(end.trailers)
 
@@ -218,6 +228,9 @@ class UpstreamConnection:
     def _expired(self) -> None:
         if self._machine is None:
             self.close()  # it was idle long enough
+            return
+        if not (self._head_seen or self._sent_all or self._full) and self._now() < self._latest:
+            self._deadline.at(self._latest)  # it is the client who is slow, and has a time of its own
             return
         what = "between two reads of the response" if self._head_seen else "for a response head"
         self.transport.abortConnection()

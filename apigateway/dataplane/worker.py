@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from twisted.application.service import Service
-from twisted.internet.defer import Deferred, DeferredLock, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock, maybeDeferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -123,7 +123,7 @@ class Worker(Service):
             await self._sleep(settings.notice)
             for bound in self.bound:
                 if bound.port is not None:
-                    await bound.port.stopListening()
+                    await maybeDeferred(bound.port.stopListening)
                 bound.listener.drain()
             empty = DeferredList([bound.listener.empty() for bound in self.bound])
             late = self._means.timers.call_later(settings.timeout, self.abort)

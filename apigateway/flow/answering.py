@@ -129,8 +129,8 @@ class Answering(MachineState):
         assert response is not None
         self._to(ANSWERING)
         plan = self.plan
-        if response.status in (204, 304):
-            response.bodiless = True  # a step may have made it one
+        if response.status in (204, 304) and not response.bodiless:
+            self._without_body(response)
         if plan.response_chunks and not response.bodiless and exchange.fault is None:
             self.response_hooks = standing(plan.response_chunks, exchange.gates, self.reached)
         body = response.body
@@ -150,6 +150,12 @@ class Answering(MachineState):
             self._deliver_held()
         elif self.response_over:
             self._end_answer()
+
+    def _without_body(self, response: Response) -> None:
+        """A step made it a response that has no body (RFC 9110 15.3.5, 15.4.5): what there is of one goes nowhere."""
+        response.bodiless = self.response_over = True
+        self._drop_attempt("replaced")
+        self.held = self.trailers = None
 
     def _deliver_whole(self, data: bytes) -> None:
         response = self.exchange.response

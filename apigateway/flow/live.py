@@ -70,17 +70,18 @@ class LiveRevision:
         path, segments = split  # type: ignore[misc]
         if path is not request.path:
             request.retarget(_with_query(path, request.query))
+            request.received = request.target  # rules see the one form that is matched and sent on
         match = self.router.match(segments, exchange)
         if match.__class__ is not Match:
             raise self._unrouted(match)
-        plan: Plan = match.entry.plan  # type: ignore[union-attr]
+        plan: Plan = match.entry.plan
         exchange.plan = plan
         exchange.api = plan.api
         exchange.route = plan.route
         exchange.version = plan.version
-        exchange.params = match.params  # type: ignore[union-attr]
+        exchange.params = match.params
         if plan.strip:
-            request.retarget(_with_query(strip_prefix(request.path, match.strip), request.query))  # type: ignore[union-attr]
+            request.retarget(_with_query(strip_prefix(request.path, match.strip), request.query))
         return plan
 
     @staticmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, cast
 
 from pydantic import BaseModel
 
@@ -102,7 +102,7 @@ def _error_hook(policy: Any, info: StepInfo, metrics: IMetrics) -> Hook | None:
     """In an error flow a policy is told of the fault, or, where it knows none, sees the draft as a response."""
     if IOnFault.providedBy(policy):
         told = policy.on_fault
-        return enforced(lambda exchange: told(exchange, exchange.fault), info, metrics)
+        return enforced(lambda exchange: told(exchange, cast(Fault, exchange.fault)), info, metrics)
     return enforced(policy.on_response, info, metrics) if IOnResponse.providedBy(policy) else None
 
 

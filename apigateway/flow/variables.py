@@ -230,7 +230,8 @@ def _host(exchange: Exchange) -> str:
 
 def _path(exchange: Exchange) -> str:
     # Decoding keeps no trace of an encoded slash: a rule against /admin/ holds for /admin%2F too.
-    return _unescaped(exchange.request.path)
+    # What the client asked for, whatever stripping and rewriting made of it since.
+    return _unescaped(exchange.request.received.partition(b"?")[0])
 
 
 def _json(exchange: Exchange, wanted: Wanted, allowance: Allowance) -> Any:
@@ -285,7 +286,7 @@ _REQUEST_SIDE: dict[str, Node] = {
             "scheme": Leaf(lambda exchange: exchange.request.scheme),
             "host": Leaf(_host),
             "path": Leaf(_path),
-            "target": Leaf(lambda exchange: _latin(exchange.request.target)),
+            "target": Leaf(lambda exchange: _latin(exchange.request.received)),
             "version": Leaf(lambda exchange: exchange.request.version),
             "query": Table(_query_rows, _query_values),
             "headers": Table(_request_rows, _request_values, _request_field_name),

@@ -143,6 +143,8 @@ class ApiKey:
             target = remove_query_pair(request.target, self._query)
             if target != request.target:
                 request.retarget(target)
+                # The access log and conditions read what the client asked for; neither is to show the key.
+                request.received = remove_query_pair(request.received, self._query)
         if self._cookie is not None:
             remove_cookie(request.headers, self._cookie)
 

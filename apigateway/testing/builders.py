@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 
 from apigateway.flow.exchange import Connection, Exchange
-from apigateway.wire.headers import Headers
+from apigateway.wire.headers import Headers, checked
 from apigateway.wire.http1_server import Http1Server
 from apigateway.wire.limits import Limits
 from apigateway.wire.message import Refusal, Request, Response
@@ -35,6 +35,8 @@ def request(
     body: decides the announced length only. chunked: announce none. ValueError for what the reader refuses.
     """
     lines = [(octets(name), octets(value)) for name, value in _pairs(headers)]
+    for name, value in lines:
+        _check(name, value)
     names = {name.lower() for name, _ in lines}
     if b"host" not in names:
         lines.insert(0, (b"Host", octets(host)))
@@ -82,6 +84,14 @@ def exchange(
 def octets(text: str | bytes) -> bytes:
     """Text as the octets that stand for it in a head."""
     return text if isinstance(text, bytes) else text.encode("latin-1")
+
+
+def _check(name: bytes, value: bytes) -> None:
+    """A value that would end its line would make another field of its rest."""
+    try:
+        checked(name.lower(), value)
+    except ValueError as error:
+        raise ValueError(f"no request: {error}") from None
 
 
 def _pairs(headers: Fields) -> Iterable[tuple[str | bytes, str | bytes]]:

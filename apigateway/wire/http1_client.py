@@ -10,7 +10,7 @@ from apigateway.wire.errors import LocalProtocolError
 from apigateway.wire.fields import RESPONSE_FIELDS
 from apigateway.wire.framing import is_target, is_token, valid_host
 from apigateway.wire.headers import Headers
-from apigateway.wire.http1_reader import FAILED, HEAD, TUNNEL, UNTIL_CLOSE, Http1Reader, Parser
+from apigateway.wire.http1_reader import FAILED, HEAD, TUNNEL, UNTIL_CLOSE, Http1Reader
 from apigateway.wire.http1_writer import CHUNKED, SIZED, BodyWriter, field_lines
 from apigateway.wire.limits import Limits
 from apigateway.wire.message import END, Event, Interim, Refusal, Request, Response

@@ -10,7 +10,7 @@ from apigateway.wire.errors import LocalProtocolError, Refused
 from apigateway.wire.fields import REQUEST_FIELDS
 from apigateway.wire.framing import has_control, unsupported_version
 from apigateway.wire.headers import Headers
-from apigateway.wire.http1_reader import DONE, FAILED, HEAD, TUNNEL, Http1Reader, Parser
+from apigateway.wire.http1_reader import DONE, FAILED, HEAD, TUNNEL, Http1Reader
 from apigateway.wire.http1_writer import CHUNKED, NOTHING, SIZED, UNTIL_CLOSE, BodyWriter, field_lines
 from apigateway.wire.limits import Limits
 from apigateway.wire.message import END, Event, Interim, Refusal, Request, Response

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import itemgetter
 
 from apigateway.wire.errors import LocalProtocolError
@@ -57,7 +58,7 @@ class BodyWriter:
         return b"0\r\n%b\r\n" % field_lines(allowed_trailers(trailers.lines))
 
 
-def field_lines(lines: list[tuple[bytes, bytes]]) -> bytes:
+def field_lines(lines: Sequence[tuple[bytes, bytes]]) -> bytes:
     """Fields as written, each with its CRLF; those that the writer itself sets are left out."""
     if not lines:
         return b""

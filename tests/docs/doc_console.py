@@ -30,12 +30,21 @@ class Console:
         self._running: list[tuple[str, subprocess.Popen[bytes], Path]] = []
         shims = folder.parent / f"{folder.name}-bin"
         shims.mkdir()
-        for name, module in (("apigateway", "-m apigateway.cli"), ("trial", "-m twisted.trial"), ("python", "")):
+        for name, module in (
+            ("apigateway", "-m apigateway.cli"),
+            ("trial", "-m twisted.trial"),
+            ("python", ""),
+        ):
             shim = shims / name
             shim.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {module} "$@"\n')
             shim.chmod(0o755)
         path = f"{shims}{os.pathsep}{os.environ['PATH']}"
-        self._environment = {**os.environ, "PATH": path, "PYTHONPATH": str(ROOT), "PYTHONDONTWRITEBYTECODE": "1"}
+        self._environment = {
+            **os.environ,
+            "PATH": path,
+            "PYTHONPATH": str(ROOT),
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
 
     def take(self, block: Block) -> None:
         """Write the file that a block is, or run what it says."""
@@ -101,7 +110,9 @@ class Console:
             file = self._folder / word
             if file.suffix in (".yaml", ".py") and file.is_file():
                 text = file.read_text()
-                found += [port for port in local if local[port] not in SERVICES and re.search(rf"\b{port}\b", text)]
+                found += [
+                    port for port in local if local[port] not in SERVICES and re.search(rf"\b{port}\b", text)
+                ]
         return [int(port) for port in dict.fromkeys(found)]
 
     def _local(self, text: str) -> str:

@@ -29,7 +29,9 @@ def test_page(page: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("block", blocks("console"), ids=str)
 def test_commands(block: Block) -> None:
-    assert block.classes & {"run", "shown"}, "a console block says by its class whether it is run: tests/docs/README.md"
+    assert block.classes & {"run", "shown"}, (
+        "a console block says by its class whether it is run: tests/docs/README.md"
+    )
     for command, _ in commands(block.text):
         words = shlex.split(command, comments=True)
         if words[:1] == ["apigateway"] and words[1:] != ["--version"]:

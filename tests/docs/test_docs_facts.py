@@ -89,7 +89,8 @@ def test_metrics() -> None:
     ]  # fmt: skip
     ends = {"counter": "_total"}
     names = {
-        family.name + (ends.get(family.type, "") if not family.name.endswith("_total") else "") for family in families
+        family.name + (ends.get(family.type, "") if not family.name.endswith("_total") else "")
+        for family in families
     }
     assert first_column(section("operating", "## Metrics")) == names
 
@@ -105,7 +106,11 @@ def test_management_calls() -> None:
 
 
 def test_paths_of_the_management_listener() -> None:
-    named = {path for file in pages() for path in re.findall(r":8001(/[a-z0-9/]+)", file.read_text(encoding="utf-8"))}
+    named = {
+        path
+        for file in pages()
+        for path in re.findall(r":8001(/[a-z0-9/]+)", file.read_text(encoding="utf-8"))
+    }
     adapter = WorkerApi.app.url_map.bind("localhost")
     for path in named:
         assert adapter.allowed_methods(path), path
@@ -114,7 +119,9 @@ def test_paths_of_the_management_listener() -> None:
 def test_variables() -> None:
     def leaves(name: str, node: Node) -> set[str]:
         if isinstance(node, Group):
-            return {leaf for member, inner in node.members.items() for leaf in leaves(f"{name}.{member}", inner)}
+            return {
+                leaf for member, inner in node.members.items() for leaf in leaves(f"{name}.{member}", inner)
+            }
         return {name}
 
     known = variables(Surroundings(response_side=True, clock=ManualClock()))
@@ -133,7 +140,10 @@ def test_what_a_reload_refuses() -> None:
 
 
 def test_exit_status() -> None:
-    rows = {int(status) for status in re.findall(r"^\| (\d) \|", section("operating", "## Exit status"), re.MULTILINE)}
+    rows = {
+        int(status)
+        for status in re.findall(r"^\| (\d) \|", section("operating", "## Exit status"), re.MULTILINE)
+    }
     assert rows == {exit_codes.FINE, exit_codes.REFUSED, exit_codes.USAGE, exit_codes.NOT_FOUND}
 
 

@@ -298,8 +298,10 @@ class Play:
             list(upstreams)
         )
         assert self.twins.timers.waiting() == []
-        ended = [self.client.ended, self.client.aborted, self.exchange.status in (499, 101)]
-        assert any(ended), "the client got an end, or was cut off, or went away"
+        went = self.exchange.fault is not None and self.exchange.fault.kind is faults.CLIENT_CLOSED
+        went = went or self.exchange.status in (101, 499)
+        assert self.client.ended + self.client.aborted <= 1
+        assert self.client.ended or self.client.aborted or went, "an end, or cut off, or the client went away"
 
     # ---- what happens
 

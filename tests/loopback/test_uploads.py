@@ -87,6 +87,8 @@ async def test_an_early_answer_of_the_upstream_is_passed_on_while_the_upload_run
     await upload(client)
     answer = await client.answer()
     assert (answer.status, answer.body, answer.get("connection")) == (413, b"too much", "close")
+    target = stage.gateway.worker.upstreams()[0]["targets"][0]
+    assert (target["connections"], target["active"]) == ({"idle": 0, "busy": 0}, 0)
     if then == "reads no more":
         origin.connections[0].resume()
     await until(lambda: not origin.open, "the connection to the origin is given up", within=1.0)
@@ -245,6 +247,29 @@ async def test_a_client_that_leaves_in_its_upload_never_looks_complete_to_the_or
     assert origin.connections[0].size < 200_000
     line = await stage.gateway.line()
     assert (line["status"], line["fault"]["type"], line["octets_in"]) == (499, "client-closed", 65536)
+
+
+@ensureDeferred
+async def test_a_slow_client_is_not_taken_for_a_slow_upstream(stage: Stage) -> None:
+    async def answer_one(asked: Asked) -> None:
+        await asked.read()
+        if asked.target == "/answered":
+            asked.answer(200, b"ok")
+
+    origin = await stage.origin(answer_one)
+    await stage.serve(simple(origin, up={"timeouts": {"response": "100ms"}}))
+    client = await stage.client()
+    client.send(b"POST /answered HTTP/1.1\r\nHost: gw.test\r\nTransfer-Encoding: chunked\r\n\r\n")
+    for _ in range(2):
+        client.send(b"1\r\nx\r\n")
+        await turn(0.2)
+    client.send(b"0\r\n\r\n")
+    assert (await client.answer()).status == 200
+    # Once it is complete, the upstream's time runs.
+    client.send(b"POST /silent HTTP/1.1\r\nHost: gw.test\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n")
+    await turn(0.2)
+    client.send(b"0\r\n\r\n")
+    assert (await client.answer(within=0.5)).status == 504
 
 
 @ensureDeferred

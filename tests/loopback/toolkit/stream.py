@@ -13,6 +13,8 @@ from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 # Of everything that came, so much is remembered as it came.
 RECORD = 256 * 1024
+# What the kernel may hold for a test's end of a connection: it grows to 10 MiB else, and nobody seems to be slow.
+KERNEL_BUFFER = 128 * 1024
 
 
 class Closed(Exception):
@@ -38,6 +40,9 @@ class Stream(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
         self.transport.set_write_buffer_limits(64 * 1024)
+        connection: Any = self.transport.get_extra_info("socket")
+        for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
+            connection.setsockopt(socket.SOL_SOCKET, buffer, KERNEL_BUFFER)
 
     def data_received(self, data: bytes) -> None:
         self.size += len(data)

@@ -1,0 +1,220 @@
+"""Who reads slowly is waited for, all the way to who writes; memory does not grow."""
+
+from __future__ import annotations
+
+import hashlib
+
+import pytest
+from pytest_twisted import ensureDeferred
+from toolkit.authority import Authority
+from toolkit.client import Client, request
+from toolkit.memory import growth
+from toolkit.origin import Asked
+from toolkit.settings import Settings, api, simple, step, steps
+from toolkit.stage import Stage
+from toolkit.waiting import turn, until
+
+MIB = 1 << 20
+PIECE = bytes(range(256)) * 4096
+
+
+class Source:
+    """Answers with so many MiB, as fast as they are taken."""
+
+    def __init__(self, pieces: int, *, chunked: bool = False) -> None:
+        self.pieces, self.chunked = pieces, chunked
+        self.written = 0
+
+    async def serve(self, asked: Asked) -> None:
+        framing = "Transfer-Encoding: chunked" if self.chunked else f"Content-Length: {self.pieces * MIB}"
+        asked.send(f"HTTP/1.1 200 OK\r\n{framing}\r\n\r\n".encode())
+        for _ in range(self.pieces):
+            octets = b"100000\r\n" + PIECE + b"\r\n" if self.chunked else PIECE
+            await asked.connection.send_slowly(octets, within=10.0)
+            self.written += 1
+        if self.chunked:
+            asked.send(b"0\r\n\r\n")
+
+
+async def settled(source: Source) -> int:
+    """What was written when nothing more is taken."""
+    before = -1
+    while before != source.written:
+        before = source.written
+        await turn(0.1)
+    return before
+
+
+WAYS = [
+    pytest.param(False, (), id="sized"),
+    pytest.param(True, (), id="chunked"),
+    pytest.param(True, (step("message-size", max="1GiB"),), id="watched"),
+]
+
+
+@pytest.mark.parametrize(("chunked", "policies"), WAYS)
+@ensureDeferred
+async def test_a_slow_reader_pauses_the_upstream(
+    stage: Stage, chunked: bool, policies: tuple[Settings, ...]
+) -> None:
+    source = Source(20, chunked=chunked)
+    origin = await stage.origin(source.serve)
+    await stage.serve(simple(origin, api(pre_flow=steps(response=policies))))
+    client = await stage.client()
+    client.send(request("GET", "/"))
+    head = await client.head()
+    client.pause()
+    with growth() as memory:
+        # The kernel's buffers on both ways take some MiB; the rest has to wait.
+        assert await settled(source) < 16
+        memory.look()
+        before = source.written
+        client.resume()
+        digest = await read_all(client, chunked)
+        memory.look()
+    assert (head.get("content-length") is None) == chunked
+    assert source.written == 20 > before
+    assert digest == hashlib.sha256(PIECE * 20).hexdigest()
+    assert memory.grown < 16 * MIB
+    # And the connections are as good as new.
+    source.pieces, source.chunked = 0, False
+    assert (await client.ask("GET", "/again")).status == 200
+    assert len(origin.connections) == 1
+
+
+async def read_all(client: Client, chunked: bool) -> str:
+    """The digest of a body of 20 MiB, read piece by piece."""
+    digest = hashlib.sha256()
+    left = 20 * MIB
+    if chunked:
+        while size := int((await client.past(b"\r\n")).rstrip(), 16):
+            digest.update(await client.exactly(size))
+            await client.exactly(2)
+        await client.exactly(2)
+        return digest.hexdigest()
+    while left:
+        piece = await client.some(most=left)
+        digest.update(piece)
+        left -= len(piece)
+    return digest.hexdigest()
+
+
+@ensureDeferred
+async def test_a_slow_reader_is_not_taken_for_a_silent_upstream(stage: Stage) -> None:
+    source = Source(20)
+    origin = await stage.origin(source.serve)
+    await stage.serve(simple(origin, up={"timeouts": {"idle": "150ms"}}))
+    client = await stage.client()
+    client.send(request("GET", "/"))
+    await client.head()
+    client.pause()
+    await turn(0.4)
+    client.resume()
+    assert await read_all(client, False) == hashlib.sha256(PIECE * 20).hexdigest()
+    assert "fault" not in await stage.gateway.line()
+
+
+@ensureDeferred
+async def test_a_slow_reader_over_tls(stage: Stage, authority: Authority) -> None:
+    source = Source(20)
+    origin = await stage.origin(source.serve, tls=authority.server("127.0.0.1"))
+    pair = authority.pair(stage.folder, "a", "a.test")
+    listener = {"name": "secure", "address": "127.0.0.1:0", "tls": {"certificates": [pair]}}
+    await stage.serve(simple(origin, listeners=[listener], up={"tls": {"ca": str(authority.file)}}))
+    client = await stage.client(tls=authority.client(), server_name="a.test")
+    client.send(request("GET", "/", host="a.test"))
+    await client.head()
+    client.pause()
+    with growth() as memory:
+        assert await settled(source) < 18
+        client.resume()
+        assert await read_all(client, False) == hashlib.sha256(PIECE * 20).hexdigest()
+        memory.look()
+    assert memory.grown < 16 * MIB
+
+
+@ensureDeferred
+async def test_a_slow_upstream_pauses_the_client(stage: Stage) -> None:
+    async def take(asked: Asked) -> None:
+        asked.connection.pause()
+        await until(lambda: go, within=10.0)
+        asked.connection.resume()
+        asked.answer(200, hashlib.sha256(await asked.read(within=10.0)).hexdigest().encode())
+
+    go: list[int] = []
+    origin = await stage.origin(take)
+    await stage.serve(simple(origin))
+    client = await stage.client()
+    client.send(b"POST / HTTP/1.1\r\nHost: gw.test\r\nContent-Length: %d\r\n\r\n" % (20 * MIB))
+    sent = 0
+    with growth() as memory:
+        for _ in range(20):
+            if client.stuck:
+                break
+            client.send(PIECE)
+            sent += 1
+            await turn(0.03)
+        assert client.stuck and sent < 18
+        memory.look()
+        assert memory.grown < 16 * MIB
+    go.append(1)
+    for _ in range(20 - sent):
+        await client.send_slowly(PIECE)
+    assert (await client.answer(within=10.0)).body == hashlib.sha256(PIECE * 20).hexdigest().encode()
+
+
+@ensureDeferred
+async def test_a_client_that_asks_on_and_on_and_reads_nothing_gathers_nothing(stage: Stage) -> None:
+    source = Source(2)
+    origin = await stage.origin(source.serve)
+    await stage.serve(simple(origin))
+    client = await stage.client()
+    client.pause()
+    with growth() as memory:
+        client.send(request("GET", "/") * 40)
+        written = await settled(source)
+        assert written < 40
+        memory.look()
+    assert memory.grown < 24 * MIB
+    assert len(origin.connections) == 1
+    client.resume()
+    client.record.clear()
+    for _ in range(40):
+        assert len((await client.answer(within=10.0)).body) == 2 * MIB
+
+
+@ensureDeferred
+async def test_requests_without_end_in_the_pipe_are_not_gathered(stage: Stage) -> None:
+    origin = await stage.origin(lambda asked: None)
+    await stage.serve(simple(origin))
+    client = await stage.client()
+    with growth() as memory:
+        for _ in range(400):
+            if client.stuck:
+                break
+            client.send(request("GET", "/", "X-Pad: " + "x" * 8000) * 12)
+            await turn(0.005)
+        assert client.stuck
+    assert memory.grown < 24 * MIB
+    assert len(origin.asked) == 1
+
+
+@ensureDeferred
+async def test_many_slow_readers_at_once(stage: Stage) -> None:
+    source = Source(4)
+    origin = await stage.origin(source.serve)
+    await stage.serve(simple(origin))
+    clients = [await stage.client() for _ in range(12)]
+    for client in clients:
+        client.send(request("GET", "/"))
+        await client.head()
+        client.pause()
+    await turn(0.2)
+    for client in clients:
+        client.resume()
+    for client in clients:
+        size = 0
+        while size < 4 * MIB:
+            size += len(await client.some())
+        assert size == 4 * MIB
+    assert stage.gateway.worker.status()["exchanges_running"] == 0
