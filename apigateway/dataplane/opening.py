@@ -43,12 +43,15 @@ class Opening:
 
     def begin(self) -> None:
         """Look the name up where its address is not known, then connect."""
-        addresses = self._pool.name.addresses
-        if addresses:
-            self._connect(self._pool.name.next())
-            return
-        self._waiting = waiting = self._pool.name.wait()
-        waiting.addCallbacks(lambda _: self._connect(self._pool.name.next()), self._unresolved)
+        name = self._pool.name
+        if name.addresses:
+            self._connect(name.next())
+        elif name.problem:
+            # Not now: the machine is told of a failure only after it was told that this is under way.
+            self._pool.timers.call_later(0, self._unresolved, Failure(NameNotFound(name.problem)))
+        else:
+            self._waiting = waiting = name.wait()
+            waiting.addCallbacks(lambda _: self._connect(name.next()), self._unresolved)
 
     def _connect(self, address: str) -> None:
         if self._machine is None:

@@ -87,6 +87,7 @@ class TargetPool:
         """A connection is there."""
         self.opening -= 1
         if not connection.closed:
+            connection.outdated = not self.name.knows(connection.address[0])
             self._open.add(connection)
 
     def keep(self, connection: UpstreamConnection) -> bool:

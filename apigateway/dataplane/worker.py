@@ -78,6 +78,7 @@ class Worker(Service):
         self._lock = DeferredLock()
         self._last: dict[str, Any] = {}
         self._why_not_ready = "starting"
+        self._cut_off = False
         self._began = means.clock.wall()
         self._draft = first.draft
         empty = LiveRevision("", first.draft.router, first.draft.rules, first.draft.fallback, (), {})  # type: ignore[arg-type]
@@ -125,13 +126,16 @@ class Worker(Service):
                 if bound.port is not None:
                     await maybeDeferred(bound.port.stopListening)
                 bound.listener.drain()
+            if self._cut_off:
+                self.abort()
             empty = DeferredList([bound.listener.empty() for bound in self.bound])
             late = self._means.timers.call_later(settings.timeout, self.abort)
             await empty
             late.cancel()
 
     def abort(self) -> None:
-        """End what is left at once."""
+        """End what is left at once, and do not wait for what may still come."""
+        self._cut_off = True
         for bound in self.bound:
             bound.listener.abort_all()
 

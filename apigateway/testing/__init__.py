@@ -4,7 +4,7 @@ The program itself never imports this package; `apigateway test-policy` does.
 """
 
 from apigateway.testing.builders import exchange, request, response
-from apigateway.testing.conformance import conformance
+from apigateway.testing.contract import conformance
 from apigateway.testing.examples import ExampleResult, run_examples
 from apigateway.testing.harness import Answer, Gateway, Sent
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from machine_play import Play, say, to
+from machine_kinds import say, to
+from machine_play import Play
 
 HEAD = "> POST /up 9 | Expect: 100-continue"
 

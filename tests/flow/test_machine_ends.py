@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from machine_play import Play, say, to
+from machine_kinds import say, to
+from machine_play import Play
 
 from apigateway.flow.machine_state import NAMES
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from machine_play import KINDS, Play, say, trace_of
+from machine_kinds import KINDS, say, trace_of
+from machine_play import Play
 
 from apigateway.flow.faults import INTERNAL, STEP_TIMEOUT
 from apigateway.testing import Gateway
@@ -105,7 +106,8 @@ def test_a_step_passed_over_on_the_request_is_passed_over_on_the_response():
 
 
 def test_when_of_a_response_step_asks_the_response():
-    given = {"pre_flow": {"response": [say("a", when="response.status == 404"), say("b", when="response.status == 200")]}}
+    steps = [say("a", when="response.status == 404"), say("b", when="response.status == 200")]
+    given = {"pre_flow": {"response": steps}}
     _, answer = answer_of(given)
     assert trace_of(answer.exchange) == ["b.response", "b.log"]
 

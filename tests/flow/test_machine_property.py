@@ -11,7 +11,8 @@ from typing import Any
 
 from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
-from machine_play import Play, say, to
+from machine_kinds import say, to
+from machine_play import Play
 
 from apigateway.flow.machine_state import OVER
 
@@ -33,15 +34,18 @@ def say_steps(draw: Any) -> dict[str, Any]:
     return {**step, **draw(more)}
 
 
+MODE = st.sampled_from(["enforce", "enforce", "shadow"])
 WHOLE = st.builds(
     lambda request, response, mode: {"policy": "whole", "mode": mode, "with": {
         "request": request, "response": response, "add": "!"
     }},
-    st.sampled_from([-1, 0, 4, 100]), st.sampled_from([-1, 0, 4, 100]), st.sampled_from(["enforce", "enforce", "shadow"]),
+    st.sampled_from([-1, 0, 4, 100]), st.sampled_from([-1, 0, 4, 100]), MODE,
 )
 PIECES = st.builds(
-    lambda fail, fault, mode: {"policy": "pieces", "mode": mode, "with": {"fail_on": fail, "fault_on": fault, "tail": "!"}},
-    st.sampled_from("z\0"), st.sampled_from("y\0"), st.sampled_from(["enforce", "enforce", "shadow"]),
+    lambda fail, fault, mode: {
+        "policy": "pieces", "mode": mode, "with": {"fail_on": fail, "fault_on": fault, "tail": "!"}
+    },
+    st.sampled_from("z\0"), st.sampled_from("y\0"), MODE,
 )
 STEPS = st.lists(say_steps() | WHOLE | PIECES, max_size=4)
 BACK = st.lists(say_steps().map(lambda step: {**step, "when": "response.status < 500"}) | WHOLE | PIECES, max_size=3)
@@ -166,7 +170,7 @@ def holds(play: Play) -> None:
     """What the transcript of a whole exchange never does."""
     client = [line.removeprefix("client: ") for line in play.recorder.lines if line.startswith("client: ")]
     words = [line.split()[0] for line in client if line not in ("pause", "resume")]
-    heads = [index for index, word in enumerate(words) if word.isdigit() and int(word) >= 200 or word == "101"]
+    heads = [index for index, word in enumerate(words) if (word.isdigit() and int(word) >= 200) or word == "101"]
     assert len(heads) <= 1, "one final head"
     assert words.count("done") == 1 and words[-1] == "done"
     assert words.count("end") + words.count("abort") <= 1, "what was cut off never looks complete"

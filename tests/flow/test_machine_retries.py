@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from machine_play import Play, failure, say, to
+from machine_kinds import say, to
+from machine_play import OTHERS, RETRYING, Play, failure
 
 BOTH = ("one", "two")
 TWO = to("one", "two")
@@ -77,7 +78,8 @@ def test_an_idempotency_key_makes_a_post_repeatable():
 
 def test_a_timeout_is_not_tried_again_unless_asked_for():
     given = to("one", "two", retry={"retry_on": ["timeout"]})
-    for setting, line in ((TWO, problem(504)), (given, "< two: GET /\n< two: end\n> gone\n< two: cancel\n< client: done")):
+    again = "< two: GET /\n< two: end\n> gone\n< two: cancel\n< client: done"
+    for setting, line in ((TWO, problem(504)), (given, again)):
         Play(setting, kept=BOTH).run(f"""
             > GET /
             < one: GET /
@@ -171,7 +173,7 @@ def test_a_running_retry_counts_in_the_budget_until_it_ends():
     play = Play(TWO, kept=BOTH)
     budget = play.revision.live.upstreams["upstream"].budget
     play.run_freely("> GET /", "> one failed connect-failure")
-    assert (budget.active, budget.retrying) == (1, 1)
+    assert (budget.active, budget.retrying) == (OTHERS + 1, RETRYING + 1)
     play.run_freely("> two 200 0", "> two end")
     play.check()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from machine_play import GUARD, PIECES, SAY, WHOLE, Say, SayConfig, registry_of, say
+from machine_kinds import GUARD, PIECES, SAY, WHOLE, Say, SayConfig, registry_of, say
 from zope.interface import implementer
 
 from apigateway.errors import ConfigurationRefused
@@ -87,9 +87,9 @@ def test_names_of_steps_are_unique_and_stable():
 
 
 def test_a_plan_for_people():
-    view = plan_view(draft({"pre_flow": {
-        "request": [say("a", when="true"), step("whole", **{"with": {"request": 9, "response": 9}})], "response": [say("b")],
-    }}), "api", "all")
+    whole = step("whole", **{"with": {"request": 9, "response": 9}})
+    flow = {"request": [say("a", when="true"), whole], "response": [say("b")]}
+    view = plan_view(draft({"pre_flow": flow}), "api", "all")
     assert view["request"][0] == {"when": "true", "else_passes_over": 1}
     assert {"buffers": 9} in view["request"]
     assert [row["step"] for row in view["response"]] == ["whole", "a", "b"], "each once, whatever entries it has"

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from pytest_twisted import ensureDeferred
 from toolkit.client import request
-from toolkit.origin import Asked, Origin, answering
+from toolkit.origin import Asked, Origin, Script, answering
 from toolkit.settings import Settings, api, upstream
 from toolkit.stage import Stage
 from toolkit.waiting import reactor, together, turn, until
 
 
-def over(*origins: Origin, **more: object) -> Settings:
+def over(*origins: Origin, **more: Any) -> Settings:
     """An upstream of these origins behind one route."""
     return {"upstreams": [upstream(*origins, **more)], "apis": [api()]}
 
@@ -62,11 +64,11 @@ async def test_killing_one_origin_fails_over_without_a_failed_get(stage: Stage) 
     origins = [await stage.origin(work) for _ in range(2)]
     await stage.serve(over(*origins))
     statuses: list[int] = []
-    over_now: list[int] = []
+    enough: list[int] = []
 
     async def load() -> None:
         client = await stage.client()
-        while not over_now:
+        while not enough:
             statuses.append((await client.ask("GET", "/")).status)
 
     running = together(*(load() for _ in range(4)))
@@ -74,7 +76,7 @@ async def test_killing_one_origin_fails_over_without_a_failed_get(stage: Stage) 
     origins[0].die()
     before = len(statuses)
     await until(lambda: len(statuses) > before + 100)
-    over_now.append(1)
+    enough.append(1)
     await running
     assert set(statuses) == {200}
     # It is put aside after some failures, so that not every request has to find out.
@@ -143,7 +145,7 @@ async def test_failover_targets_are_asked_in_order_and_only_when_no_primary_is_l
 # ---- active health
 
 
-def healthy_or_not(flags: dict[str, bool]) -> object:
+def healthy_or_not(flags: dict[str, bool]) -> Script:
     async def script(asked: Asked) -> None:
         await asked.read()
         if asked.target == "/health":
@@ -154,14 +156,21 @@ def healthy_or_not(flags: dict[str, bool]) -> object:
     return script
 
 
-CHECKS = {"path": "/health", "interval": "50ms", "timeout": "100ms", "unhealthy_after": 2, "healthy_after": 2, "passive": None}
+CHECKS = {
+    "path": "/health",
+    "interval": "50ms",
+    "timeout": "100ms",
+    "unhealthy_after": 2,
+    "healthy_after": 2,
+    "passive": None,
+}
 
 
 @ensureDeferred
 async def test_active_checks_take_a_target_out_and_bring_it_back(stage: Stage) -> None:
     flags = {"good": True}
-    sick = await stage.origin(healthy_or_not(flags))  # type: ignore[arg-type]
-    well = await stage.origin(healthy_or_not({"good": True}))  # type: ignore[arg-type]
+    sick = await stage.origin(healthy_or_not(flags))
+    well = await stage.origin(healthy_or_not({"good": True}))
     await stage.serve(over(sick, well, health=CHECKS))
     client = await stage.client()
 
@@ -191,9 +200,11 @@ def _served(origin: Origin) -> int:
 
 @pytest.mark.parametrize("how", ["refused", "silent", "nonsense"])
 @ensureDeferred
-async def test_with_no_target_left_503_comes_at_once_and_recovery_needs_no_reload(stage: Stage, how: str) -> None:
+async def test_with_no_target_left_503_comes_at_once_and_recovery_needs_no_reload(
+    stage: Stage, how: str
+) -> None:
     flags = {"good": True}
-    origin = await stage.origin(healthy_or_not(flags))  # type: ignore[arg-type]
+    origin = await stage.origin(healthy_or_not(flags))
     await stage.serve(over(origin, health=CHECKS))
     client = await stage.client()
     assert (await client.ask("GET", "/")).status == 200
@@ -201,7 +212,8 @@ async def test_with_no_target_left_503_comes_at_once_and_recovery_needs_no_reloa
     if how == "refused":
         origin.die()
     else:
-        origin.script = (lambda asked: None) if how == "silent" else (lambda asked: asked.send(b"220 smtp ready\r\n\r\n"))
+        said = b"" if how == "silent" else b"220 smtp ready\r\n\r\n"
+        origin.script = lambda asked: asked.send(said)
     await until(lambda: not stage.gateway.worker.upstreams()[0]["targets"][0]["usable"])
     asked = _served(origin)
     for _ in range(20):
@@ -223,7 +235,11 @@ async def test_checks_begin_with_the_deployment_and_end_with_it(stage: Stage) ->
     gateway = await stage.serve(over(origin, health=CHECKS))
     await until(lambda: len(origin.asked) >= 2)
     checked = origin.last
-    assert (checked.method, checked.target, checked.get("host")) == ("GET", "/health", f"127.0.0.1:{origin.port}")
+    assert (checked.method, checked.target, checked.get("host")) == (
+        "GET",
+        "/health",
+        f"127.0.0.1:{origin.port}",
+    )
     gateway.write(over(other, health=CHECKS))
     assert (await gateway.reload())["taken"]
     await until(lambda: other.asked)
@@ -235,12 +251,13 @@ async def test_checks_begin_with_the_deployment_and_end_with_it(stage: Stage) ->
 @ensureDeferred
 async def test_health_survives_a_reload(stage: Stage) -> None:
     origin, other = await stage.origin(), await stage.origin()
-    gateway = await stage.serve(over(origin, other, health={"passive": {"failures": 1, "aside_for": "30s"}}))
+    settings = over(origin, other, health={"passive": {"failures": 1, "aside_for": "30s"}})
+    gateway = await stage.serve(settings)
     origin.die()
     client = await stage.client()
     for _ in range(3):
         assert (await client.ask("GET", "/")).status == 200
-    gateway.write({**over(origin, other, health={"passive": {"failures": 1, "aside_for": "30s"}}), "paths": {"dot_segments": "normalise"}})
+    gateway.write({**settings, "paths": {"dot_segments": "normalise"}})
     assert (await gateway.reload())["taken"]
     assert not gateway.worker.upstreams()[0]["targets"][0]["usable"]
     assert (await client.ask("GET", "/")).status == 200
@@ -266,7 +283,10 @@ async def test_an_operator_drains_a_target_and_takes_it_back(stage: Stage) -> No
 
 @pytest.mark.parametrize(
     ("timeouts", "kind"),
-    [({"response": "150ms"}, "response-timeout"), ({"total": "150ms", "response": "10s"}, "response-timeout")],
+    [
+        ({"response": "150ms"}, "response-timeout"),
+        ({"total": "150ms", "response": "10s"}, "response-timeout"),
+    ],
 )
 @ensureDeferred
 async def test_an_upstream_that_does_not_answer_in_time_gives_504(

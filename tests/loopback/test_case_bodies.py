@@ -15,13 +15,21 @@ from toolkit.waiting import reactor, turn, until
 
 WITHOUT_BODY = [
     pytest.param("HEAD", b"HTTP/1.1 200 OK\r\nContent-Length: 1234\r\n\r\n", id="a-head-200"),
-    pytest.param("HEAD", b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n", id="b-head-404-chunked"),
-    pytest.param("GET", b'HTTP/1.1 304 Not Modified\r\nETag: "v"\r\nContent-Length: 1234\r\n\r\n', id="c-304"),
+    pytest.param(
+        "HEAD", b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n", id="b-head-404-chunked"
+    ),
+    pytest.param(
+        "GET", b'HTTP/1.1 304 Not Modified\r\nETag: "v"\r\nContent-Length: 1234\r\n\r\n', id="c-304"
+    ),
     pytest.param("GET", b"HTTP/1.1 204 No Content\r\nTransfer-Encoding: chunked\r\n\r\n", id="d-204-chunked"),
     pytest.param("GET", b"HTTP/1.1 204 No Content\r\nContent-Length: 0\r\n\r\n", id="204-length"),
     pytest.param("HEAD", b"HTTP/1.1 200 OK\r\n\r\n", id="head-no-length"),
     pytest.param("HEAD", b"HTTP/1.1 204 No Content\r\n\r\n", id="head-204"),
-    pytest.param("GET", b'HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\nETag: "v"\r\n\r\n', id="304-chunked"),
+    pytest.param(
+        "GET",
+        b'HTTP/1.1 304 Not Modified\r\nTransfer-Encoding: chunked\r\nETag: "v"\r\n\r\n',
+        id="304-chunked",
+    ),
     pytest.param("DELETE", b"HTTP/1.1 204 No Content\r\n\r\n", id="delete-204"),
 ]
 WITH_A_BODY_POLICY = steps(response=(step("message-size", min="1B", max="1KiB"),))
@@ -90,8 +98,9 @@ async def test_rc_o09_an_upload_streams_through_with_bounded_memory(stage: Stage
                 assert client.size == 0
             await client.send_slowly(b"%x\r\n" % MIB + PIECE + b"\r\n")
             digest.update(PIECE)
-            # The client is held to the origin's pace: what was sent and not read stands in buffers only.
-            assert (number + 1) * MIB - seen.octets < 12 * MIB
+            # The client is held to the origin's pace: what was sent and not read stands in buffers only, most of it
+            # in the kernel's for the gateway's two connections.
+            assert (number + 1) * MIB - seen.octets < 16 * MIB
             memory.look()
         client.send(b"0\r\nX-Check: 7\r\n\r\n")
         answer = await client.answer()
@@ -129,7 +138,9 @@ class Sink:
 async def test_rc_o09_a_request_without_body_goes_out_without_framing(stage: Stage, method: str) -> None:
     origin = await stage.origin()
     flow = steps(step("message-size", max="1KiB"), step("set-headers", set={"X-A": "1"}))
-    await stage.serve(simple(origin, api(name="bare", base_path="/x"), api(name="watched", base_path="/y", pre_flow=flow)))
+    await stage.serve(
+        simple(origin, api(name="bare", base_path="/x"), api(name="watched", base_path="/y", pre_flow=flow))
+    )
     client = await stage.client()
     for target in ("/x", "/y"):
         assert (await client.ask(method, target)).status == 200
@@ -144,7 +155,7 @@ async def test_rc_o09_an_empty_body_stays_one(stage: Stage) -> None:
     assert (origin.last.get("content-length"), origin.last.get("transfer-encoding")) == ("0", None)
 
 
-EVENTS = 12
+EVENTS = 8
 PAUSE = 0.1
 
 
@@ -152,7 +163,9 @@ PAUSE = 0.1
     "policies",
     [
         pytest.param((), id="bare"),
-        pytest.param((step("message-size", max="1MiB"), step("set-headers", set={"X-A": "1"})), id="policies"),
+        pytest.param(
+            (step("message-size", max="1MiB"), step("set-headers", set={"X-A": "1"})), id="policies"
+        ),
     ],
 )
 @ensureDeferred
@@ -167,8 +180,8 @@ async def test_rc_o10_each_event_arrives_at_once_and_the_stream_outlives_every_l
         asked.connection.close()
 
     origin = await stage.origin(stream_events)
-    # A stream of 1.2 s: longer than `idle`, `response` and `total`; only 0.1 s between its events.
-    limits = {"idle": "500ms", "response": "500ms", "total": "600ms"}
+    # A stream of 0.8 s: longer than `idle`, `response` and `total`; only 0.1 s between its events.
+    limits = {"idle": "400ms", "response": "400ms", "total": "400ms"}
     await stage.serve(simple(origin, api(pre_flow=steps(response=policies)), up={"timeouts": limits}))
     client = await stage.client()
     client.send(b"GET /events HTTP/1.1\r\nHost: gw.test\r\n\r\n")

@@ -87,7 +87,11 @@ async def test_rc_o17_a_key_that_does_not_belong_is_refused_and_the_old_pair_sta
         assert not result["taken"] and any("does not belong" in problem for problem in result["problems"])
     else:
         event = await gateway.event("renewed certificate refused")
-        assert event["level"] == "error" and "does not belong" in event["why"] and event["file"].endswith("a.pem")
+        assert (
+            event["level"] == "error"
+            and "does not belong" in event["why"]
+            and event["file"].endswith("a.pem")
+        )
         assert 'apigateway_certificates_refused_total{listener="secure"} 1.0' in await exposition(stage)
     assert (await serial_of(stage, "a.test"), await serial_of(stage, "b.test")) == (old, other)
     client = await stage.client(tls=authority.client(), server_name="a.test")
@@ -130,7 +134,9 @@ async def test_rc_o17_a_file_that_is_gone_or_no_certificate_leaves_the_old_one(
 
 @pytest.mark.parametrize("how", ["start", "reload", "wait"])
 @ensureDeferred
-async def test_rc_o17_an_expired_certificate_is_flagged_loudly(stage: Stage, authority: Authority, how: str) -> None:
+async def test_rc_o17_an_expired_certificate_is_flagged_loudly(
+    stage: Stage, authority: Authority, how: str
+) -> None:
     origin = await stage.origin()
     a = authority.pair(stage.folder, "a", "a.test", expired=how == "start")
     gateway = await stage.serve(simple(origin, **secure(a, check_files="50ms" if how == "wait" else "1h")))
@@ -145,7 +151,9 @@ async def test_rc_o17_an_expired_certificate_is_flagged_loudly(stage: Stage, aut
 
 
 def _number(text: str) -> str:
-    lines = [line for line in text.splitlines() if line.startswith("apigateway_certificate_not_after_seconds{")]
+    lines = [
+        line for line in text.splitlines() if line.startswith("apigateway_certificate_not_after_seconds{")
+    ]
     assert len(lines) == 1 and 'listener="secure"' in lines[0] and 'name="a.test"' in lines[0]
     return f"{float(lines[0].split()[-1]):.1f}"
 
@@ -211,7 +219,9 @@ async def test_rc_o18_requests_are_served_over_a_verified_connection_and_say_so(
         assert origin.last.get("x-forwarded-proto") == "https"
         assert origin.last.get("x-forwarded-host") == name
     # Without client certificates one connection may serve all names (RFC 9110 7.4 leaves it to us).
-    assert (await stage.ask("GET", "/", host="a.test", tls=authority.client(), server_name="x.b.test")).status == 200
+    assert (
+        await stage.ask("GET", "/", host="a.test", tls=authority.client(), server_name="x.b.test")
+    ).status == 200
     line = await stage.gateway.line()
     assert (line["scheme"], line["tls"]) == ("https", "TLSv1.3")
 
@@ -261,7 +271,10 @@ async def test_rc_o18_the_rule_for_client_certificates_holds_for_every_name(
         tls.check_hostname = False
         tls.verify_mode = ssl.CERT_NONE
         try:
-            return (await stage.ask("GET", "/", host="a.test", tls=tls, server_name=name)).status in (200, 421)
+            return (await stage.ask("GET", "/", host="a.test", tls=tls, server_name=name)).status in (
+                200,
+                421,
+            )
         except (ssl.SSLError, ConnectionError, EOFError):
             return False
         except Exception as error:

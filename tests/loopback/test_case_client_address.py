@@ -20,7 +20,12 @@ CASES = [
     ("d", PROXY, ["X-Forwarded-For: 198.51.100.7", "X-Forwarded-For: 127.1.0.9, 127.10.0.3"], 403),
     ("e", PROXY, ["X-Forwarded-For: garbage"], 403),
     ("e, behind what is allowed", PROXY, ["X-Forwarded-For: 198.51.100.7, garbage"], 403),
-    ("c over two lines and two proxies", PROXY, ["X-Forwarded-For: 1.2.3.4", "x-forwarded-for: 198.51.100.7,127.10.0.3"], 200),
+    (
+        "c over two lines and two proxies",
+        PROXY,
+        ["X-Forwarded-For: 1.2.3.4", "x-forwarded-for: 198.51.100.7,127.10.0.3"],
+        200,
+    ),
     ("no field at all", PROXY, [], 403),
     ("an empty one", PROXY, ["X-Forwarded-For:"], 403),
     ("with a port", PROXY, ["X-Forwarded-For: 198.51.100.7:4711"], 200),
@@ -28,9 +33,14 @@ CASES = [
     ("in X-Real-IP, which no list ends in", PROXY, ["X-Real-IP: 198.51.100.7"], 403),
     ("as Forwarded", PROXY, ['Forwarded: for=127.1.0.9, for="198.51.100.7:80"'], 200),
     ("as Forwarded, not the last", PROXY, ["Forwarded: for=198.51.100.7, for=127.1.0.9"], 403),
-    ("both: X-Forwarded-For counts", PROXY, ["Forwarded: for=198.51.100.7", "X-Forwarded-For: 127.1.0.9"], 403),
+    (
+        "both: X-Forwarded-For counts",
+        PROXY,
+        ["Forwarded: for=198.51.100.7", "X-Forwarded-For: 127.1.0.9"],
+        403,
+    ),
     ("named by Connection", OTHER, ["X-Forwarded-For: 198.51.100.7", "Connection: x-forwarded-for"], 403),
-]  # fmt: skip
+]
 
 
 @ensureDeferred
@@ -57,7 +67,11 @@ async def test_rc_o23_f_without_trusted_proxies_nobody_is_believed(stage: Stage)
 async def test_rc_o23_the_upstream_gets_the_list_with_the_peer_appended(stage: Stage) -> None:
     origin = await stage.origin()
     await stage.serve(simple(origin, trusted_proxies=TRUST))
-    given = ["X-Forwarded-For: 1.2.3.4, 198.51.100.7", "X-Forwarded-For: 127.10.0.3", "X-Forwarded-Proto: https"]
+    given = [
+        "X-Forwarded-For: 1.2.3.4, 198.51.100.7",
+        "X-Forwarded-For: 127.10.0.3",
+        "X-Forwarded-Proto: https",
+    ]
     await stage.ask("GET", "/", *given, source=PROXY)
     assert origin.last.get("x-forwarded-for") == "1.2.3.4, 198.51.100.7, 127.10.0.3, 127.10.0.2"
     assert origin.last.get("x-forwarded-proto") == "https"

@@ -23,11 +23,17 @@ PLACES = {
     "api": (api(route("/o", name="o"), pre_flow=steps(CORS, KEY)), {}),
     "gateway-and-api": (api(route("/o", name="o"), pre_flow=steps(KEY)), {"pre_flow": steps(CORS)}),
     "route": (
-        api({"name": "o", "match": {"methods": ["GET", "PUT"], "path": "/o"}, "upstream": "up",
-             "pre_flow": steps(CORS, KEY)}),
+        api(
+            {
+                "name": "o",
+                "match": {"methods": ["GET", "PUT"], "path": "/o"},
+                "upstream": "up",
+                "pre_flow": steps(CORS, KEY),
+            }
+        ),
         {},
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("place", PLACES)

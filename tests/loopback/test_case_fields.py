@@ -26,7 +26,9 @@ def set_cookies(asked: Asked) -> None:
     [
         pytest.param((), COOKIES, id="no-policy"),
         pytest.param((step("set-headers", set={"X-Trace": "1"}),), COOKIES, id="another-field"),
-        pytest.param((step("set-headers", append={"Set-Cookie": "gw=1"}),), [*COOKIES, "gw=1"], id="one-more"),
+        pytest.param(
+            (step("set-headers", append={"Set-Cookie": "gw=1"}),), [*COOKIES, "gw=1"], id="one-more"
+        ),
         pytest.param((step("security-headers"),), COOKIES, id="security-headers"),
     ],
 )
@@ -44,7 +46,9 @@ async def test_rc_o04_every_set_cookie_keeps_its_line(
 @ensureDeferred
 async def test_rc_o04_repeated_fields_of_either_direction_keep_their_lines_and_order(stage: Stage) -> None:
     def repeat(asked: Asked) -> None:
-        asked.answer(200, b"", "Link: <a>, <b>", "WWW-Authenticate: A", "X-A: 1", "WWW-Authenticate: B", "X-A: 2, 3")
+        asked.answer(
+            200, b"", "Link: <a>, <b>", "WWW-Authenticate: A", "X-A: 1", "WWW-Authenticate: B", "X-A: 2, 3"
+        )
 
     origin = await stage.origin(repeat)
     await stage.serve(simple(origin))
@@ -65,9 +69,17 @@ async def test_rc_o05_1_what_is_for_this_hop_ends_here(stage: Stage) -> None:
     origin = await stage.origin()
     await stage.serve(simple(origin))
     answer = await stage.ask(
-        "GET", "/", "Connection: close, X-Hop, Keep-Alive", "X-Hop: 1", "Keep-Alive: timeout=5",
-        "Proxy-Connection: keep-alive", "TE: trailers, deflate", "Upgrade: h2c", "HTTP2-Settings: AAMA", "X-Keep: 2",
-    )  # fmt: skip
+        "GET",
+        "/",
+        "Connection: close, X-Hop, Keep-Alive",
+        "X-Hop: 1",
+        "Keep-Alive: timeout=5",
+        "Proxy-Connection: keep-alive",
+        "TE: trailers, deflate",
+        "Upgrade: h2c",
+        "HTTP2-Settings: AAMA",
+        "X-Keep: 2",
+    )
     assert answer.status == 200
     # `TE: trailers` is our own word to the origin: we do pass trailers on (RFC 9110 10.1.4).
     assert set(origin.last.names) - OWN == {"x-keep", "te", "connection"}
@@ -94,7 +106,9 @@ async def test_rc_o05_1_however_it_is_written(stage: Stage, lines: tuple[str, ..
     origin = await stage.origin()
     await stage.serve(simple(origin))
     client = await stage.client()
-    client.send(("POST / HTTP/1.1\r\nHost: gw.test\r\n" + "".join(f"{line}\r\n" for line in lines) + "\r\n").encode())
+    client.send(
+        ("POST / HTTP/1.1\r\nHost: gw.test\r\n" + "".join(f"{line}\r\n" for line in lines) + "\r\n").encode()
+    )
     if "Transfer-Encoding: chunked" in lines:
         client.send(b"0\r\n\r\n")
     assert (await client.answer()).status == 200
@@ -107,7 +121,8 @@ async def test_rc_o05_1_however_it_is_written(stage: Stage, lines: tuple[str, ..
 async def test_rc_o05_2_connection_cannot_take_out_what_the_gateway_adds(stage: Stage) -> None:
     origin = await stage.origin()
     flow = steps(
-        step("api-key", header="X-Key", forward={"consumer": "X-User"}), step("set-headers", set={"X-Tier": "gold"})
+        step("api-key", header="X-Key", forward={"consumer": "X-User"}),
+        step("set-headers", set={"X-Tier": "gold"}),
     )
     consumers = [{"name": "acme", "api_keys": [{"sha256": hashlib.sha256(b"k1").hexdigest()}]}]
     await stage.serve(simple(origin, api(pre_flow=flow), consumers=consumers))
@@ -115,7 +130,11 @@ async def test_rc_o05_2_connection_cannot_take_out_what_the_gateway_adds(stage: 
     answer = await stage.ask("GET", "/", named, "X-Key: k1", "X-User: boss", "X-Tier: lead")
     assert answer.status == 200
     asked = origin.last
-    assert (asked.get("x-user"), asked.get("x-tier"), asked.get("x-forwarded-for")) == ("acme", "gold", "127.0.0.1")
+    assert (asked.get("x-user"), asked.get("x-tier"), asked.get("x-forwarded-for")) == (
+        "acme",
+        "gold",
+        "127.0.0.1",
+    )
     assert asked.get("via") == "1.1 apigateway"
     assert asked.get("host") == f"127.0.0.1:{origin.port}"
 
@@ -124,13 +143,22 @@ async def test_rc_o05_2_connection_cannot_take_out_what_the_gateway_adds(stage: 
 async def test_rc_o05_3_the_same_holds_for_responses(stage: Stage) -> None:
     def hop(asked: Asked) -> None:
         asked.answer(
-            200, b"ok", "Connection: X-Up, keep-alive", "X-Up: 1", "X-Down: 2", "Keep-Alive: timeout=9", "Upgrade: h2c",
-            "Proxy-Connection: close", "X-Added-By-Us: no",
-        )  # fmt: skip
+            200,
+            b"ok",
+            "Connection: X-Up, keep-alive",
+            "X-Up: 1",
+            "X-Down: 2",
+            "Keep-Alive: timeout=9",
+            "Upgrade: h2c",
+            "Proxy-Connection: close",
+            "X-Added-By-Us: no",
+        )
 
     origin = await stage.origin(hop)
     add = steps(response=(step("set-headers", set={"X-Up": "ours"}),))
-    await stage.serve(simple(origin, api(name="bare", base_path="/bare"), api(name="set", base_path="/set", pre_flow=add)))
+    await stage.serve(
+        simple(origin, api(name="bare", base_path="/bare"), api(name="set", base_path="/set", pre_flow=add))
+    )
     client = await stage.client()
     answer = await client.ask("GET", "/bare")
     assert _without(answer, "x-added-by-us") == {"x-down", "content-length"}

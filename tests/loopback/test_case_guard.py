@@ -93,7 +93,8 @@ async def test_rc_o37_however_a_guard_fails_the_request_ends_there(stage: Stage)
     origin = await stage.origin()
     await stage.serve(simple(origin, guarded(), **with_guard(stage.folder)))
     *failed, good = await together(
-        *(stage.ask("GET", f"/bad{way}", f"X-Bad: {way}", within=2.0) for way in WAYS), stage.ask("GET", "/good")
+        *(stage.ask("GET", f"/bad{way}", f"X-Bad: {way}", within=2.0) for way in WAYS),
+        stage.ask("GET", "/good"),
     )
     assert good.status == 200
     assert [asked.target for asked in origin.asked] == ["/good"]
@@ -101,7 +102,9 @@ async def test_rc_o37_however_a_guard_fails_the_request_ends_there(stage: Stage)
         assert answer.status in (500, 504), way
         assert answer.get("content-type") == "application/problem+json"
         text = answer.raw + answer.body
-        assert not any(word in text for word in (b"secret", b"ValueError", b"KeyError", b"guard", b"Traceback")), way
+        assert not any(
+            word in text for word in (b"secret", b"ValueError", b"KeyError", b"guard", b"Traceback")
+        ), way
     # What failed, where and how stands in the error log only, under the id that the client was told.
     for (way, error), answer in zip(WAYS.items(), failed, strict=True):
         if way != "3":
@@ -140,7 +143,9 @@ async def test_rc_o37_a_guard_in_the_middle_of_an_upload_ends_it(stage: Stage) -
     origin = await stage.origin()
     await stage.serve(simple(origin, guarded(), **with_guard(stage.folder)))
     client = await stage.client()
-    client.send(b"POST / HTTP/1.1\r\nHost: gw.test\r\nX-Bad: 3\r\nContent-Length: 100000\r\n\r\n" + b"x" * 50000)
+    client.send(
+        b"POST / HTTP/1.1\r\nHost: gw.test\r\nX-Bad: 3\r\nContent-Length: 100000\r\n\r\n" + b"x" * 50000
+    )
     answer = await client.answer()
     assert (answer.status, answer.get("connection"), origin.connections) == (500, "close", [])
 
@@ -153,14 +158,19 @@ async def test_rc_o37_a_guard_in_the_middle_of_an_upload_ends_it(stage: Stage) -
     ],
 )
 @ensureDeferred
-async def test_rc_o37_a_wrong_setting_is_refused_at_deploy(stage: Stage, settings: Settings, said: str) -> None:
+async def test_rc_o37_a_wrong_setting_is_refused_at_deploy(
+    stage: Stage, settings: Settings, said: str
+) -> None:
     origin = await stage.origin()
     good = simple(origin, guarded(), **with_guard(stage.folder))
     bad = {**good, "apis": [guarded(**{"with": settings})]}
     stage.gateway.write(bad)
     with pytest.raises(ConfigurationRefused) as refused:
         await stage.gateway.start()
-    assert any(said in str(problem) and "/pre_flow/request/0/with" in str(problem) for problem in refused.value.problems)
+    assert any(
+        said in str(problem) and "/pre_flow/request/0/with" in str(problem)
+        for problem in refused.value.problems
+    )
 
     await stage.serve(good)
     digest = stage.gateway.worker.status()["revision"]
@@ -185,7 +195,11 @@ async def test_rc_o37_failing_open_has_to_be_said_and_a_guard_may_not_say_it(sta
     for way in WAYS:
         assert (await stage.ask("GET", f"/bad{way}", f"X-Bad: {way}")).status == 200, way
     assert len(origin.asked) == len(WAYS)
-    counted = [line for line in stage.gateway.service.metrics.exposition().decode().splitlines() if "error-continued" in line]
+    counted = [
+        line
+        for line in stage.gateway.service.metrics.exposition().decode().splitlines()
+        if "error-continued" in line
+    ]
     assert len(counted) == 1 and counted[0].endswith(f" {float(len(WAYS))}")
 
 
@@ -201,7 +215,9 @@ async def test_rc_o37_in_the_shadow_a_guard_ends_nothing_however_it_fails(stage:
 
 @pytest.mark.parametrize("broken", ["def (", "import nowhere_to_be_found", "KIND = 7", "raise SystemExit(3)"])
 @ensureDeferred
-async def test_rc_o37_a_policy_file_that_does_not_load_refuses_the_revision(stage: Stage, broken: str) -> None:
+async def test_rc_o37_a_policy_file_that_does_not_load_refuses_the_revision(
+    stage: Stage, broken: str
+) -> None:
     origin = await stage.origin()
     settings = simple(origin, guarded(), **with_guard(stage.folder))
     await stage.serve(settings)

@@ -11,9 +11,13 @@ from toolkit.settings import api, route, simple, step, steps, upstream
 from toolkit.stage import Stage
 
 FILES = api(
-    {"name": "meta", "match": {"methods": ["GET"], "path": "/files/{id}/meta"}, "upstream": "up",
-     "pre_flow": steps(step("set-headers", set={"X-Id": "{route.params.id}"}))}
-)  # fmt: skip
+    {
+        "name": "meta",
+        "match": {"methods": ["GET"], "path": "/files/{id}/meta"},
+        "upstream": "up",
+        "pre_flow": steps(step("set-headers", set={"X-Id": "{route.params.id}"})),
+    }
+)
 
 
 SLASHES = [
@@ -79,7 +83,9 @@ CONSUMERS = [{"name": "acme", "api_keys": [{"sha256": HASH}]}]
     [
         pytest.param((), (), id="a-no-policy"),
         pytest.param((step("api-key", header="X-Key", hide=True),), ("X-Key: k1",), id="b-hidden-header"),
-        pytest.param((step("api-key", query="apikey", cookie="k", header="X-Key"),), ("X-Key: k1",), id="b-anywhere"),
+        pytest.param(
+            (step("api-key", query="apikey", cookie="k", header="X-Key"),), ("X-Key: k1",), id="b-anywhere"
+        ),
         pytest.param((step("set-headers", set={"X-Q": "{request.path}"}),), (), id="a-policy-that-reads-it"),
     ],
 )
@@ -138,7 +144,9 @@ SHOPPING = [
 ]
 
 
-@pytest.mark.parametrize("order", [pytest.param(order, id="-".join(order)) for order in permutations(PREFIXES)])
+@pytest.mark.parametrize(
+    "order", [pytest.param(order, id="-".join(order)) for order in permutations(PREFIXES)]
+)
 @ensureDeferred
 async def test_rc_o03_the_longest_prefix_by_segments_wins_in_every_order_of_creation(
     stage: Stage, order: tuple[str, ...]
@@ -161,7 +169,11 @@ async def test_rc_o03_the_longest_prefix_by_segments_wins_in_every_order_of_crea
 @ensureDeferred
 async def test_rc_o03_routes_of_one_api_follow_the_same_rule(stage: Stage, order: tuple[int, ...]) -> None:
     origins = {name: await stage.origin(name=name) for name in "abc"}
-    routes = [route("/shop", name="r1", to="a"), route("/shop/pay", name="r2", to="b"), route("/", name="r3", to="c")]
+    routes = [
+        route("/shop", name="r1", to="a"),
+        route("/shop/pay", name="r2", to="b"),
+        route("/", name="r3", to="c"),
+    ]
     await stage.serve(
         {
             "upstreams": [upstream(origin, name=name) for name, origin in origins.items()],

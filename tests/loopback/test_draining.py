@@ -117,7 +117,11 @@ async def test_a_second_signal_ends_at_once(stage: Stage) -> None:
 async def test_a_policy_that_is_waited_for_is_waited_for_in_a_drain_too(stage: Stage) -> None:
     origin = await stage.origin()
     gateway = await stage.serve(
-        simple(origin, api(pre_flow=steps(step("mock", status=200, body="late", delay="300ms"))), drain={"notice": "1ms", "timeout": "5s"})
+        simple(
+            origin,
+            api(pre_flow=steps(step("mock", status=200, body="late", delay="300ms"))),
+            drain={"notice": "1ms", "timeout": "5s"},
+        )
     )
     client = await stage.client()
     client.send(request("GET", "/"))

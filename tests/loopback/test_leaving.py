@@ -76,16 +76,22 @@ async def test_a_slow_upstream_does_not_count_as_idle(stage: Stage) -> None:
         asked.answer(200, b"late")
 
     origin = await stage.origin(slow)
-    await stage.serve(simple(origin, **limited(idle_timeout="100ms", header_timeout="100ms", body_timeout="100ms")))
+    await stage.serve(
+        simple(origin, **limited(idle_timeout="100ms", header_timeout="100ms", body_timeout="100ms"))
+    )
     assert (await stage.ask("GET", "/")).body == b"late"
 
 
 @pytest.mark.parametrize("how", ["close", "reset"])
 @pytest.mark.parametrize("octets", [request("GET", "/slow"), request("POST", "/slow", body=b"x" * 1000)])
 @ensureDeferred
-async def test_a_client_that_leaves_takes_its_upstream_request_along(stage: Stage, how: str, octets: bytes) -> None:
+async def test_a_client_that_leaves_takes_its_upstream_request_along(
+    stage: Stage, how: str, octets: bytes
+) -> None:
     origin, other = await stage.origin(say_nothing), await stage.origin()
-    await stage.serve({**simple(origin), "upstreams": [upstream(origin, other, health={"passive": {"failures": 1}})]})
+    await stage.serve(
+        {**simple(origin), "upstreams": [upstream(origin, other, health={"passive": {"failures": 1}})]}
+    )
     client = await stage.client()
     client.send(octets)
     await until(lambda: origin.asked)
@@ -152,7 +158,9 @@ async def test_a_client_that_leaves_in_an_upload_that_nobody_reads(stage: Stage)
     origin = await stage.origin(read_nothing)
     await stage.serve(simple(origin))
     client = await stage.client()
-    client.send(b"POST /up HTTP/1.1\r\nHost: gw.test\r\nContent-Length: 104857600\r\n\r\n" + b"x" * (16 << 20))
+    client.send(
+        b"POST /up HTTP/1.1\r\nHost: gw.test\r\nContent-Length: 104857600\r\n\r\n" + b"x" * (16 << 20)
+    )
     await until(lambda: origin.asked)
     await steady(lambda: client.stuck, 0.2)
     client.reset()

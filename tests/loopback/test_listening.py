@@ -37,7 +37,11 @@ async def test_a_unix_socket(stage: Stage) -> None:
 @ensureDeferred
 async def test_several_listeners_with_limits_of_their_own(stage: Stage) -> None:
     origin = await stage.origin()
-    narrow = {"name": "narrow", "address": "127.0.0.1:0", "limits": {"max_body": "10B", "max_target": "20B", "max_fields": 3}}
+    narrow = {
+        "name": "narrow",
+        "address": "127.0.0.1:0",
+        "limits": {"max_body": "10B", "max_target": "20B", "max_fields": 3},
+    }
     await stage.serve(simple(origin, listeners=[{"name": "wide", "address": "127.0.0.1:0"}, narrow]))
     first, second = (stage.gateway.address(number) for number in range(2))
     for octets, status in [
@@ -51,7 +55,9 @@ async def test_several_listeners_with_limits_of_their_own(stage: Stage) -> None:
         small.send(octets)
         assert ((await wide.answer()).status, (await small.answer()).status) == (200, status)
     chunked = await stage.client(second)
-    chunked.send(b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n12345678\r\n8\r\n12345678\r\n")
+    chunked.send(
+        b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n12345678\r\n8\r\n12345678\r\n"
+    )
     assert (await chunked.answer()).status == 413
 
 

@@ -16,7 +16,9 @@ from toolkit.stage import Stage
 from toolkit.waiting import turn
 
 CONSUMERS = [{"name": "acme", "api_keys": [{"sha256": hashlib.sha256(b"k1").hexdigest()}]}]
-MANAGED: Settings = {"management": {"address": "127.0.0.1:0", "tokens": [{"name": "ops", "sha256": MANAGEMENT_HASH}]}}
+MANAGED: Settings = {
+    "management": {"address": "127.0.0.1:0", "tokens": [{"name": "ops", "sha256": MANAGEMENT_HASH}]}
+}
 
 
 @ensureDeferred
@@ -36,7 +38,9 @@ async def test_an_unknown_key_gets_401_as_problem_json(stage: Stage) -> None:
 @ensureDeferred
 async def test_the_limit_gives_429_with_retry_after_and_ends(stage: Stage) -> None:
     origin = await stage.origin()
-    flow = steps(step("api-key"), step("rate-limit", limit=3, per="1s", by="consumer", algorithm="fixed-window"))
+    flow = steps(
+        step("api-key"), step("rate-limit", limit=3, per="1s", by="consumer", algorithm="fixed-window")
+    )
     await stage.serve(simple(origin, api(pre_flow=flow), consumers=CONSUMERS))
     client = await stage.client()
     answers = [await client.ask("GET", "/", "X-API-Key: k1") for _ in range(8)]
@@ -58,7 +62,13 @@ async def test_a_line_of_the_access_log(stage: Stage) -> None:
 
     origin = await stage.origin(slow)
     flow = steps(step("api-key"))
-    await stage.serve(simple(origin, api(route("/v", name="items"), name="shop", base_path="/s", pre_flow=flow), consumers=CONSUMERS))
+    await stage.serve(
+        simple(
+            origin,
+            api(route("/v", name="items"), name="shop", base_path="/s", pre_flow=flow),
+            consumers=CONSUMERS,
+        )
+    )
     client = await stage.client()
     await client.ask(
         "POST", "/s/v/1?q=%20", "X-API-Key: k1", 'User-Agent: t"est', "Referer: http://a.test/", body=b"12345"
@@ -70,11 +80,26 @@ async def test_a_line_of_the_access_log(stage: Stage) -> None:
     assert 45 < durations["upstream"] <= durations["total"] < 1000
     assert durations["policies"] >= 0 and durations["response"] >= 0
     assert line == {
-        "client": "127.0.0.1", "consumer": "acme", "method": "POST", "scheme": "http", "host": "gw.test",
-        "target": "/s/v/1?q=%20", "version": "1.1", "status": 201, "octets_in": 5, "octets_out": 7, "api": "shop",
-        "route": "items", "api_version": line["api_version"], "upstream": "up", "target_name": "o1", "attempts": 1,
-        "listener": "public", "user_agent": 't"est', "referer": "http://a.test/",
-    }  # fmt: skip
+        "client": "127.0.0.1",
+        "consumer": "acme",
+        "method": "POST",
+        "scheme": "http",
+        "host": "gw.test",
+        "target": "/s/v/1?q=%20",
+        "version": "1.1",
+        "status": 201,
+        "octets_in": 5,
+        "octets_out": 7,
+        "api": "shop",
+        "route": "items",
+        "api_version": line["api_version"],
+        "upstream": "up",
+        "target_name": "o1",
+        "attempts": 1,
+        "listener": "public",
+        "user_agent": 't"est',
+        "referer": "http://a.test/",
+    }
 
 
 @ensureDeferred
@@ -83,7 +108,13 @@ async def test_every_exchange_has_one_line_and_faults_say_whose_they_were(stage:
     gone.stop()
     settings = {
         "upstreams": [upstream(origin), upstream(gone, name="gone")],
-        "apis": [api(route("/ok"), route("/gone", name="gone", to="gone"), pre_flow=steps(step("api-key", anonymous=True)))],
+        "apis": [
+            api(
+                route("/ok"),
+                route("/gone", name="gone", to="gone"),
+                pre_flow=steps(step("api-key", anonymous=True)),
+            )
+        ],
     }
     await stage.serve(settings)
     client = await stage.client()
@@ -117,10 +148,16 @@ async def test_metrics_are_scraped_without_a_token(stage: Stage) -> None:
     await gateway.reload()
     answer = await stage.ask("GET", "/metrics", place=gateway.management)
     assert (answer.status, (answer.get("content-type") or "").split(";")[0]) == (200, "text/plain")
-    numbers = dict(line.rsplit(" ", 1) for line in answer.body.decode().splitlines() if line[:1] not in ("#", ""))
+    numbers = dict(
+        line.rsplit(" ", 1) for line in answer.body.decode().splitlines() if line[:1] not in ("#", "")
+    )
 
     def number(name: str, **labels: str) -> float:
-        wanted = [key for key in numbers if key.split("{")[0] == name and all(f'{k}="{v}"' in key for k, v in labels.items())]
+        wanted = [
+            key
+            for key in numbers
+            if key.split("{")[0] == name and all(f'{k}="{v}"' in key for k, v in labels.items())
+        ]
         assert len(wanted) == 1, (name, labels, [key for key in numbers if key.startswith(name)])
         return float(numbers[wanted[0]])
 
@@ -133,7 +170,14 @@ async def test_metrics_are_scraped_without_a_token(stage: Stage) -> None:
     assert number("apigateway_reloads_total", result="taken") == 2
     assert number("apigateway_connections", listener="public") == 1
     assert number("apigateway_faults_total", type="rate-limited") == 1
-    assert sum(float(value) for key, value in numbers.items() if key.startswith("apigateway_limit_decisions_total")) == 3
+    assert (
+        sum(
+            float(value)
+            for key, value in numbers.items()
+            if key.startswith("apigateway_limit_decisions_total")
+        )
+        == 3
+    )
     assert any(key.startswith("apigateway_loop_lag_seconds") for key in numbers)
     assert number("apigateway_revision_info") == 1
 
@@ -142,7 +186,12 @@ async def test_metrics_are_scraped_without_a_token(stage: Stage) -> None:
 async def test_management_calls_show_the_worker_and_take_a_token(stage: Stage) -> None:
     origins = [await stage.origin(), await stage.origin()]
     gateway = await stage.serve(
-        {"upstreams": [upstream(*origins)], "apis": [api(pre_flow=steps(step("api-key")))], "consumers": CONSUMERS, **MANAGED}
+        {
+            "upstreams": [upstream(*origins)],
+            "apis": [api(pre_flow=steps(step("api-key")))],
+            "consumers": CONSUMERS,
+            **MANAGED,
+        }
     )
 
     async def call(method: str, path: str, token: str = MANAGEMENT_TOKEN) -> Answer:

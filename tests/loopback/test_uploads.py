@@ -69,7 +69,9 @@ async def test_413_in_the_middle_of_a_chunked_upload_gives_the_upstream_up(stage
 
 @pytest.mark.parametrize("then", ["closes", "reads no more", "goes on reading"])
 @ensureDeferred
-async def test_an_early_answer_of_the_upstream_is_passed_on_while_the_upload_runs(stage: Stage, then: str) -> None:
+async def test_an_early_answer_of_the_upstream_is_passed_on_while_the_upload_runs(
+    stage: Stage, then: str
+) -> None:
     async def refuse(asked: Asked) -> None:
         await asked.connection.exactly(1000)
         asked.answer(413, b"too much", "Connection: close")
@@ -207,7 +209,9 @@ async def test_other_interim_answers_are_passed_on_and_not_to_http_1_0(stage: St
     await stage.serve(simple(origin))
     client = await stage.client()
     answer = await client.ask("GET", "/")
-    assert [(interim.start, interim.get("link")) for interim in answer.interim] == [("HTTP/1.1 103 Early Hints", "</a.css>")]
+    assert [(interim.start, interim.get("link")) for interim in answer.interim] == [
+        ("HTTP/1.1 103 Early Hints", "</a.css>")
+    ]
     client.send(b"GET / HTTP/1.0\r\nHost: gw.test\r\n\r\n")
     assert (await client.answer()).interim == []
 

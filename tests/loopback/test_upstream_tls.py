@@ -15,7 +15,12 @@ from toolkit.stage import Stage
 
 def secured(origin: Origin, **tls: Any) -> Settings:
     """An upstream over TLS."""
-    one = {"name": "up", "targets": [{"url": origin.url, "name": "one"}], "tls": tls, "retry": {"attempts": 1}}
+    one = {
+        "name": "up",
+        "targets": [{"url": origin.url, "name": "one"}],
+        "tls": tls,
+        "retry": {"attempts": 1},
+    }
     return {"upstreams": [one], "apis": [api()]}
 
 
@@ -52,7 +57,9 @@ async def test_verification(
     gateway = await stage.serve(secured(origin, ca=str(authority.file), **settings))
     answer = await stage.ask("POST", "/", body=b"payment")
     assert answer.status == status
-    assert gateway.worker.status()["unverified_upstreams"] == (["up"] if settings.get("verify") is False else [])
+    assert gateway.worker.status()["unverified_upstreams"] == (
+        ["up"] if settings.get("verify") is False else []
+    )
     assert gateway.worker.upstreams()[0]["verified"] == settings.get("verify", True)
     if status == 502:
         assert answer.kind == "tls-failed"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+from time import perf_counter
 from types import ModuleType
 from typing import Any
 
@@ -74,15 +75,8 @@ class Open(BaseModel):
 
 def test_settings():
     found = problems_of(Good, Open)
-    for text in ("not frozen", "takes unknown keys", "word has no description", "take an unknown key", "can be changed"):
+    for text in ("not frozen", "takes unknown keys", "word has no description", "take an unknown", "can be changed"):
         assert text in found
-
-
-class Unwritable(Settings):
-    """Has what JSON Schema cannot say."""
-
-    word: str = Field(default="sesame", description="What has to be said.")
-    call: Any = Field(default=print, description="What is called.")
 
 
 def test_settings_that_have_no_schema():
@@ -141,29 +135,21 @@ class Raises(Good):
 
 class NeedsAnIdentity(Good):
     def on_request(self, exchange: Any) -> Outcome:
-        return None if exchange.identity.consumer else None
+        exchange.request.headers.set(b"x-consumer", exchange.identity.consumer.encode())
+        return None
 
 
 class Slow(Good):
     def on_request(self, exchange: Any) -> Outcome:
-        for _ in range(60):
-            sorted(range(100_000), key=lambda number: -number)
+        ends = perf_counter() + (0.05 if b"x-huge" in exchange.request.headers else 0)
+        while perf_counter() < ends:
+            pass
         return None
 
 
 class Forgets(Good):
     def on_request(self, exchange: Any) -> Outcome:
         return Deferred()
-
-
-@implementer(IOnRequestBody)
-class RefusesTooLate(Good):
-    """Lets the request pass, and refuses it when all of it is sent."""
-
-    on_request = None  # type: ignore[assignment]
-
-    def on_request_chunk(self, exchange: Any, chunk: bytes, last: bool) -> bytes:
-        return chunk
 
 
 @implementer(IOnRequest, IOnResponse)
@@ -177,11 +163,7 @@ class GuardsTheAnswer(Good):
 
 class LeaksIntoTheShadow(Good):
     def on_request(self, exchange: Any) -> Outcome:
-        exchange.request.authority = b"elsewhere.test"
-        exchange.request.upgrade = b"websocket"
-        exchange.request.length = None
-        exchange.request.headers = exchange.request.headers.copy()
-        exchange.request.headers.lines.append((b"x-leak", b"1"))
+        exchange.request.version = "1.0"
         return None
 
 
@@ -191,7 +173,7 @@ class LeaksIntoTheShadow(Good):
         (Opens, "constructor does more than look at its settings"),
         (Counts, "made twice it does not do the same"),
         (FailsToClose, "close raises KeyError"),
-        (LeavesATimer, "leaves 2 timers behind when it is closed"),
+        (LeavesATimer, "leaves timers behind when it is closed"),
         (Raises, "odd octets in every field: gateway/trial raises UnicodeDecodeError"),
         (NeedsAnIdentity, "a bare request: gateway/trial raises AttributeError"),
         (Slow, "a hook may not block"),
@@ -199,8 +181,7 @@ class LeaksIntoTheShadow(Good):
     ],
 )
 def test_what_a_policy_may_get_wrong(policy, text):
-    found = problems_of(policy)
-    assert text.replace("2 timers", "1 timers") in found or text in found
+    assert text in problems_of(policy)
 
 
 def test_a_guard_that_refuses_when_the_upstream_has_the_request():

@@ -94,9 +94,12 @@ def test_a_body_in_pieces_and_what_was_sent_of_it():
     assert answer.status == 413 and answer.sent.body == b"he" and not answer.sent.complete
 
 
-def test_an_answer_that_is_cut_off():
-    made = gateway({"pre_flow": {"response": [{"policy": "message-size", "with": {"min": "3B", "max": "5B"}}]}})
-    assert made.call(upstream=(200, (), b"toolarge")).status == 502
+def test_an_answer_that_is_withheld_and_one_that_is_cut_off():
+    made = gateway({"pre_flow": {"response": [{"policy": "message-size", "with": {"max": "5B"}}]}})
+    withheld = made.call(upstream=(200, (), b"toolarge"))
+    assert (withheld.status, withheld.cut) == (502, False)
+    cut = made.call(upstream=(200, {"Content-Length": "5"}, b"toolarge"))
+    assert (cut.status, cut.body, cut.cut) == (200, b"", True)
     assert not made.call(upstream=(200, (), b"fine")).cut
 
 
@@ -153,8 +156,8 @@ def test_a_provision_may_take_its_time():
 
 
 def test_a_request_is_what_the_gateways_own_reader_makes_of_it():
-    made = request("POST", "/a?b=1", [("X-One", "1"), ("Connection", "x-hop"), ("X-Hop", "2"), ("X-Forwarded-For", "::1")],
-                   b"hi", host="api.test")
+    fields = [("X-One", "1"), ("Connection", "x-hop"), ("X-Hop", "2"), ("X-Forwarded-For", "::1")]
+    made = request("POST", "/a?b=1", fields, b"hi", host="api.test")
     assert (made.method, made.path, made.query, made.authority, made.length) == (b"POST", b"/a", b"b=1", b"api.test", 2)
     assert made.headers.lines == [(b"x-one", b"1")] and made.forwarded == [(b"x-forwarded-for", b"::1")]
     assert request(chunked=True, method="PUT").length is None

@@ -33,7 +33,12 @@ class Client(Stream):
             interim.append(answer)
 
     async def ask(
-        self, method: str, target: str, *lines: str, body: bytes | None = None, host: str = HOST,
+        self,
+        method: str,
+        target: str,
+        *lines: str,
+        body: bytes | None = None,
+        host: str = HOST,
         within: float = PATIENCE,
     ) -> Answer:
         """Send a request and read its response."""
@@ -51,7 +56,10 @@ def request(method: str, target: str, *lines: str, body: bytes | None = None, ho
 
 
 async def connect(
-    place: tuple[str, int] | str, *, source: str | None = None, tls: ssl.SSLContext | None = None,
+    place: tuple[str, int] | str,
+    *,
+    source: str | None = None,
+    tls: ssl.SSLContext | None = None,
     server_name: str | None = None,
 ) -> Client:
     """Connect to (address, port) or to a Unix socket's path. source: the address that is called from."""

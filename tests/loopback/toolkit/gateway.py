@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from toolkit.waiting import PATIENCE, reactor, until
 from twisted.internet.defer import Deferred
 
 from apigateway.assembly import GatewayService, make_service
+from toolkit.waiting import PATIENCE, reactor, until
 
 MANAGEMENT_TOKEN = "operator"
 MANAGEMENT_HASH = "06e55b633481f7bb072957eabcf110c972e86691c3cfedabe088024bffe42f23"

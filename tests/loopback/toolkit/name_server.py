@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from toolkit.waiting import reactor
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.names import common, dns, error, server
+
+from toolkit.waiting import reactor
 
 
 class Zone(common.ResolverBase):
@@ -65,7 +66,9 @@ class NameServer:
 
     def __init__(self) -> None:
         self._zone = Zone()
-        self._port = reactor.listenUDP(0, dns.DNSDatagramProtocol(_Factory(self._zone)), interface="127.0.0.1")
+        self._port = reactor.listenUDP(
+            0, dns.DNSDatagramProtocol(_Factory(self._zone)), interface="127.0.0.1"
+        )
 
     @property
     def address(self) -> str:

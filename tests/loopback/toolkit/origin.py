@@ -7,10 +7,11 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from twisted.internet.defer import CancelledError, Deferred
+
 from toolkit.message import Message, read_body, split_head
 from toolkit.stream import Closed, Stream
 from toolkit.waiting import PATIENCE, event_loop, on_loop
-from twisted.internet.defer import CancelledError, Deferred
 
 
 class Asked(Message):
@@ -103,7 +104,9 @@ class Origin:
         self.scheme = "http"
         self._server: asyncio.Server | None = None
 
-    async def listen(self, address: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None) -> None:
+    async def listen(
+        self, address: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
+    ) -> None:
         """Begin, or begin again on the port of before."""
         self.address, self.scheme = address, "https" if tls else "http"
         self._server = await on_loop(

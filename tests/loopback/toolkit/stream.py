@@ -7,9 +7,10 @@ import socket
 import struct
 from typing import Any, cast
 
-from toolkit.waiting import PATIENCE, reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
+
+from toolkit.waiting import PATIENCE, reactor
 
 # Of everything that came, so much is remembered as it came.
 RECORD = 256 * 1024
