@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: demo test check format docs reference bench clean
+.PHONY: demo test check docs reference bench clean
 
 VENV := .venv
 BIN := $(VENV)/bin

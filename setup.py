@@ -53,7 +53,7 @@ DEV = [
 
 # The modules that every request walks through. They are plain Python, and are tested as such; compiled by mypyc they
 # cost half as much. `APIGATEWAY_COMPILE=1 pip install --no-build-isolation .` does it, where mypy with mypy-zope and
-# a C compiler are installed (`make compiled`).
+# a C compiler are installed.
 HOT = {
     "wire": "errors fields forwarding framing headers http1_client http1_reader http1_server http1_writer ipset limits "
             "message request_head response_head target",

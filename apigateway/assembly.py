@@ -29,6 +29,7 @@ from apigateway.checking import Checked, Parts, check_file
 from apigateway.config import last_good
 from apigateway.config.addresses import UnixAddress, parse_listen_address
 from apigateway.config.model import Configuration
+from apigateway.dataplane.certificates import stamp
 from apigateway.dataplane.deployment import Means
 from apigateway.dataplane.names import Names
 from apigateway.dataplane.resource import GatewayResource
@@ -125,13 +126,17 @@ class GatewayService(MultiService):
         self.failed = 0
         self._stopping = False
         timers, clock = ReactorTimers(reactor), parts.clock
-        error_file, access_file = open_log(configuration.logs.error, reactor), open_log(configuration.logs.access, reactor)
+        logs = configuration.logs
+        error_file, access_file = open_log(logs.error, reactor), open_log(logs.access, reactor)
         self.events = EventLog(error_file, clock)
-        self._access_log = AccessLog(access_file, timers, clock, events=self.events) if access_file else None
-        self._files = {name: file for name, file in (("access", access_file), ("error", error_file)) if file is not None}
+        self._access_log = None
+        if access_file is not None:
+            self._access_log = AccessLog(access_file, timers, clock, events=self.events, hide=logs.hide)
+        files = (("access", access_file), ("error", error_file))
+        self._files = {name: file for name, file in files if file is not None}
         self.metrics = cast(Metrics, parts.metrics)
-        logs: list[IExchangeLog] = [self.metrics, *([self._access_log] if self._access_log else [])]
-        self._records = Batch(logs, timers)
+        records: list[IExchangeLog] = [self.metrics, *([self._access_log] if self._access_log else [])]
+        self._records = Batch(records, timers)
         names = Names(
             DnsResolver(reactor, configuration.resolver.servers), timers, clock.monotonic, self.events,
             configuration.resolver.max_stale,
@@ -141,7 +146,8 @@ class GatewayService(MultiService):
             metrics=self.metrics, shared=Shared(), names=names, connect=self._connect, turn=self._turn,
         )
         self.worker = Worker(
-            Candidate(configuration, checked.draft), means, parts.states, (self._records,), self._prepare, self._endpoint, self._taken
+            Candidate(configuration, checked.draft), means, parts.states, (self._records,), self._prepare,
+            self._endpoint, self._taken,
         )
         self.metrics.readings = self._readings
         self._management = self._management_endpoint()
@@ -149,7 +155,7 @@ class GatewayService(MultiService):
         self._lag = LoopingCall(self._measure_lag)
         self._lag_due = 0.0
         self._watch = LoopingCall(self._look_at_file)
-        self._seen = _stamp(path)
+        self._seen = stamp(path)
         # Started by startService; fires when the worker accepts, or with what went wrong.
         self.started: Deferred[None] = Deferred()
 
@@ -212,6 +218,8 @@ class GatewayService(MultiService):
         result = super().stopService()  # type: ignore[no-untyped-call]
         if result is not None:
             await result
+        for number in (signal.SIGHUP, signal.SIGTERM, signal.SIGINT):
+            loop_of(self._reactor).remove_signal_handler(number)
 
     # ---- signals
 
@@ -256,10 +264,12 @@ class GatewayService(MultiService):
         return NativeServerEndpoint(self._reactor, place_of_address(settings.address), ssl_context=context)
 
     def _connect(
-        self, address: tuple[str, int], factory: Factory, context: ssl.SSLContext | None, server_name: str, within: float
+        self, address: tuple[str, int], factory: Factory, context: ssl.SSLContext | None, server_name: str,
+        within: float,
     ) -> Deferred[Any]:
         endpoint = NativeClientEndpoint(
-            self._reactor, address, ssl_context=context, server_hostname=server_name if context else None, timeout=within
+            self._reactor, address, ssl_context=context, server_hostname=server_name if context else None,
+            timeout=within,
         )
         return endpoint.connect(factory)
 
@@ -299,9 +309,8 @@ class GatewayService(MultiService):
         self._lag_due = now + LAG_INTERVAL
 
     def _look_at_file(self) -> None:
-        stamp = _stamp(self._path)
-        if stamp != self._seen:
-            self._seen = stamp
+        seen, self._seen = self._seen, stamp(self._path)
+        if seen != self._seen:
             self.worker.reload()
 
 
@@ -333,11 +342,3 @@ def _candidate(checked: Checked) -> Candidate:
 def _store(path: Path, configuration: Configuration) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     last_good.store(path, configuration)
-
-
-def _stamp(path: str) -> tuple[int, int, int]:
-    try:
-        status = Path(path).stat()
-    except OSError:
-        return 0, 0, 0
-    return status.st_mtime_ns, status.st_size, status.st_ino

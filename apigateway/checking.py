@@ -18,7 +18,7 @@ from apigateway.config.check import check
 from apigateway.config.load import Loaded, load_file
 from apigateway.config.model import CertificateFiles, Configuration
 from apigateway.config.paths import absolute, check_files
-from apigateway.config.references import resolve_secrets, stray_references
+from apigateway.config.references import resolve_secrets
 from apigateway.dataplane.certificates import CertificateRefused, load_pair
 from apigateway.dataplane.listener_tls import tls_settings
 from apigateway.dataplane.sni import SniTable
@@ -65,7 +65,8 @@ class Checked:
 def check_file(
     path: str, *, strict: bool = False, serving: bool = False, parts: Parts | None = None, last_good_path: str = ""
 ) -> Checked:
-    """Check a file. strict: an unset ${env:} is an error. serving: it is going to be deployed here and now, so it is too.
+    """Check a file. strict: an unset ${env:} is an error. serving: it is going to be deployed here and now, so it is
+    one, too.
 
     last_good_path: read the last good configuration from there instead. Never raises for what is in a file.
     """
@@ -82,7 +83,7 @@ def check_file(
 
 
 def _check(configuration: Configuration, loaded: Loaded | None, base: Path, strict: bool, parts: Parts) -> Checked:
-    problems = [*check(configuration), *stray_references(configuration), *check_files(configuration, base)]
+    problems = [*check(configuration), *check_files(configuration, base)]
     if not any(not problem.warning for problem in problems):
         problems += check_certificates(configuration)
     registry = discover(configuration.policy_paths)
@@ -102,7 +103,7 @@ def draft_of(configuration: Configuration, registry: Registry, base: Path, stric
         )
         return resolved, list(problems)
 
-    maker = UnitMaker(registry, parts.metrics, parts.clock, resolve)
+    maker = UnitMaker(registry, parts.metrics, parts.clock, configuration.environment, resolve)
     upstreams, problems = compiled_upstreams(configuration, parts)
     draft = Drafter(configuration, maker, upstreams).draft()
     draft.problems.extend(problems)
@@ -115,7 +116,9 @@ def compiled_upstreams(configuration: Configuration, parts: Parts) -> tuple[dict
     """The upstreams of a configuration around the states of these parts."""
     return compile_upstreams(
         configuration.upstreams, parts.states, parts.budgets, parts.random,
-        lambda source: compile_template("{" + source + "}", clock=parts.clock).render,
+        lambda source: compile_template(
+            "{" + source + "}", clock=parts.clock, environment=configuration.environment
+        ).render,
     )
 
 
@@ -125,7 +128,8 @@ def _shadowed(draft: Draft) -> Iterable[Problem]:
     for hidden, by in shadowed(draft.router):
         yield Problem(
             pointers.get((hidden.api.name, hidden.route.name), ""),
-            f"route {hidden.route.name!r} can never match: route {by.route.name!r} of {by.api.name!r} takes all it would take",
+            f"route {hidden.route.name!r} can never match: route {by.route.name!r} of {by.api.name!r} "
+            "takes all it would take",
             warning=True,
         )
 
@@ -144,7 +148,8 @@ def check_certificates(configuration: Configuration) -> list[Problem]:
     for number, listener in enumerate(configuration.listeners):
         if listener.tls is None:
             continue
-        own = [made for pointer, made in loaded.items() if pointer.startswith((f"/listeners/{number}/", "/certificates/"))]
+        places = (f"/listeners/{number}/", "/certificates/")
+        own = [made for pointer, made in loaded.items() if pointer.startswith(places)]
         try:
             SniTable(own, tls_settings(listener.tls))
         except (CertificateRefused, OSError) as error:

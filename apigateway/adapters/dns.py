@@ -13,14 +13,8 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from apigateway.adapters.dns_query import DnsQuestions
-from apigateway.adapters.hosts_file import (
-    LOOPBACK,
-    ReadAgain,
-    is_address,
-    parse_hosts,
-    parse_resolv_conf,
-    parse_server,
-)
+from apigateway.adapters.hosts_file import DNS_PORT, LOOPBACK, ReadAgain, parse_hosts, parse_resolv_conf
+from apigateway.config.addresses import as_ip, parse_server
 from apigateway.ports.interfaces import IResolver, NameNotFound, Resolution, ResolutionFailed
 
 # All questions of one name together.
@@ -64,7 +58,8 @@ class DnsResolver:
         timeout: float = TIMEOUT,
     ) -> None:
         self._reactor = reactor
-        self._servers = [parse_server(server) for server in servers]
+        named = [parse_server(server, DNS_PORT) for server in servers]
+        self._servers = [(server.host, server.port) for server in named]
         self._hosts = ReadAgain(hosts, parse_hosts)
         self._resolv_conf = ReadAgain(resolv_conf, parse_resolv_conf)
         self._questions = DnsQuestions(reactor)
@@ -73,7 +68,7 @@ class DnsResolver:
     def resolve(self, name: str) -> Deferred[Resolution]:
         """See IResolver."""
         literal = name.removeprefix("[").removesuffix("]")
-        if is_address(literal):
+        if as_ip(literal):
             return succeed(Resolution((literal,), LITERAL_TTL))
         key = name.lower().rstrip(".")
         known = self._hosts().get(key)

@@ -17,8 +17,6 @@ from apigateway.config.fields import PATTERNS, key_of, models_in
 from apigateway.errors import Problem
 from apigateway.text import nearest
 
-_COUNTED = {"too_short": "min_length", "too_long": "max_length"}
-
 
 def problems_of(
     error: ValidationError, model: type[BaseModel], value: object, pointer: str = ""

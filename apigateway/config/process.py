@@ -115,6 +115,9 @@ class Logs(Settings):
 
     access: LogPath = Field(default="-", description="A line of JSON for every exchange.")
     error: LogPath = Field(default="-", description="What operators should know.")
+    hide: tuple[str, ...] = Field(
+        default=(), description="Names of query pairs whose values the access log writes as ***."
+    )
 
 
 class Resolver(Settings):

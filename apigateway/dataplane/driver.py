@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
+from email.utils import formatdate
 from typing import Any
 
 from apigateway.dataplane.opening import Opening
@@ -30,6 +31,9 @@ class WorkerDriver:
     ) -> None:
         self.revision = revision
         self.now: Callable[[], float] = clock.monotonic
+        self._wall: Callable[[], float] = clock.wall
+        self._second = -1
+        self._date = b""
         self.random = random
         self.timers = timers
         self.events = events
@@ -61,6 +65,13 @@ class WorkerDriver:
 
     def call_later(self, seconds: float, callable: Callable[[], Any]) -> Any:
         return self.timers.call_later(seconds, callable)
+
+    def date(self) -> bytes:
+        second = int(self._wall())
+        if second != self._second:
+            self._second = second
+            self._date = formatdate(second, usegmt=True).encode("ascii")
+        return self._date
 
     def event(self, level: str, message: str, **fields: Any) -> None:
         self.events.event(level, message, **fields)

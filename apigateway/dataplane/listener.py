@@ -13,7 +13,7 @@ from apigateway.config.model import ListenerLimits
 from apigateway.dataplane.downstream import Downstream
 from apigateway.dataplane.listener_tls import ListenerTlsContext
 from apigateway.dataplane.peer import peer_certificate
-from apigateway.dataplane.sni import names_for
+from apigateway.dataplane.sni import asked_name, names_for
 from apigateway.flow.exchange import Connection
 from apigateway.ports.interfaces import ITimers
 from apigateway.wire.forwarding import client_address
@@ -84,7 +84,7 @@ class Listener(Factory):
         # Only where client certificates matter may a name reached by another one be a way around them.
         names = names_for(tls) if client_auth != "none" else ()
         return Connection(
-            self.name, ip, port, trusted, local_port, self.scheme, tls_version=tls.version() or "",
+            self.name, ip, port, trusted, local_port, self.scheme, tls_version=tls.version() or "", sni=asked_name(tls),
             certificate=peer_certificate(tls), certificate_names=names,
         )
 

@@ -48,7 +48,8 @@ class ListenerTlsContext:
             return
         before = {certificate.fingerprint for certificate in self._good.values()}
         try:
-            table = SniTable(self._load(self._settings, (), strict=False, paths=self._paths), tls_settings(self._settings))
+            loaded = self._load(self._settings, (), strict=False, paths=self._paths)
+            table = SniTable(loaded, tls_settings(self._settings))
         except (CertificateRefused, OSError) as error:
             self.refused += 1
             self._events.event("error", "renewed certificate refused", listener=self._name, why=str(error))

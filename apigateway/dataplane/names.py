@@ -1,14 +1,15 @@
-"""Names of targets and where they lead now: resolved off the reactor, again by TTL, the last good answer kept a while."""
+"""Names of targets and where they lead now: resolved off the reactor, again by TTL; the last good answer is kept a
+while."""
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from apigateway.config.addresses import as_ip
 from apigateway.ports.interfaces import (
     IEventLog,
     IResolver,
@@ -117,7 +118,7 @@ class Names:
         if known is not None:
             return known
         name = self._names[host] = Name(host)
-        if is_address(host):
+        if as_ip(host):
             name.addresses = (host,)
         else:
             self._look_up(name)
@@ -155,7 +156,8 @@ class Names:
         if failure.check(NameNotFound):
             self._gone(name, f"{name.host} does not exist", NameNotFound(name.host))
         elif not name.addresses or stale > self._max_stale:
-            self._gone(name, f"{name.host} could not be resolved: {failure.value}", ResolutionFailed(str(failure.value)))
+            why = str(failure.value)
+            self._gone(name, f"{name.host} could not be resolved: {why}", ResolutionFailed(why))
             name.problem = ""
         self._again(name, RETRY_AFTER)
 
@@ -167,12 +169,3 @@ class Names:
     def _again(self, name: Name, seconds: float) -> None:
         if self._names.get(name.host) is name:
             self._pending[name.host] = self._timers.call_later(seconds, self._look_up, name)
-
-
-def is_address(host: str) -> bool:
-    """Whether this is an IP, not a name."""
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True

@@ -95,6 +95,7 @@ class Handshake(ssl.SSLObject):
     _outgoing: ssl.MemoryBIO
     _tell: Refused
     _failed = False
+    asked_name = ""
 
     def do_handshake(self) -> None:
         if not self._failed:
@@ -154,6 +155,8 @@ class TlsListenerContext:
         self, ssl_object: ssl.SSLObject, server_name: str | None, base: ssl.SSLContext
     ) -> ssl.AlertDescription | None:
         # Called without SNI as well, with None. Returning None would go on with the base context.
+        if isinstance(ssl_object, Handshake):
+            ssl_object.asked_name = server_name or ""
         chosen = self._table.find(server_name)
         if chosen is None:
             return ssl.AlertDescription.ALERT_DESCRIPTION_UNRECOGNIZED_NAME
@@ -161,16 +164,15 @@ class TlsListenerContext:
         return None
 
 
+def asked_name(ssl_object: ssl.SSLObject) -> str:
+    """The name a client asked for by SNI, "" for none."""
+    return ssl_object.asked_name if isinstance(ssl_object, Handshake) else ""
+
+
 def names_for(ssl_object: ssl.SSLObject) -> tuple[str, ...]:
     """The names of the certificate shown on a connection: a request for another host is misdirected (421)."""
     context = ssl_object.context
     return context.names if isinstance(context, NamedContext) else ()
-
-
-def covers(names: Sequence[str], host: str) -> bool:
-    """Whether one of a certificate's names is for a host (lower-case, no port), as in `SniTable.find`."""
-    label, _, parent = host.partition(".")
-    return host in names or (bool(label and parent) and f"*.{parent}" in names)
 
 
 def upstream_context(

@@ -78,7 +78,7 @@ class Worker(Service):
         self._lock = DeferredLock()
         self._last: dict[str, Any] = {}
         self._why_not_ready = "starting"
-        self._cut_off = False
+        self._cut_off = self._closed = False
         self._began = means.clock.wall()
         self._draft = first.draft
         empty = LiveRevision("", first.draft.router, first.draft.rules, first.draft.fallback, (), {})  # type: ignore[arg-type]
@@ -141,6 +141,7 @@ class Worker(Service):
 
     def close(self) -> None:
         """After the drain: let go of everything."""
+        self._closed = True
         self.driver.revision.retire(lambda: None)
         for deployment in self._deployments:
             deployment.close()
@@ -171,6 +172,9 @@ class Worker(Service):
         name = digest(configuration.revision)
         deployment = Deployment(means, configuration, candidate.draft, name)
         live = await deployment.build(lambda: self.driver)
+        if self._closed:
+            deployment.close()
+            raise ConfigurationRefused([Problem("", "the worker has ended meanwhile")])
         old, self.driver.revision = self.driver.revision, live
         self._configuration, self._draft = configuration, candidate.draft
         previous = self._deployments[-1] if self._deployments else None
@@ -179,6 +183,7 @@ class Worker(Service):
         self._last = {"taken": True, "digest": name, "at": self._now_text(), "problems": []}
         means.metrics.digest(name)
         means.metrics.reload("taken")
+        means.events.event("info", "revision taken", revision=name)
         self._taken(configuration)
 
     def _retired(self, deployment: Deployment | None) -> None:
@@ -186,9 +191,8 @@ class Worker(Service):
         if deployment is not None and deployment in self._deployments:
             self._deployments.remove(deployment)
             deployment.close()
-        kept = [one for one in self._deployments]
-        self._states.keep([state for one in kept for state in one.states])
-        self._means.names.keep({host for one in kept for host in one.hosts})
+        self._states.keep([state for one in self._deployments for state in one.states])
+        self._means.names.keep({host for one in self._deployments for host in one.hosts})
 
     def reload(self) -> Deferred[dict[str, Any]]:
         """Prepare, deploy, swap; one at a time. Never fails: what was wrong is in the result."""

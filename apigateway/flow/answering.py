@@ -118,6 +118,8 @@ class Answering(MachineState):
         bodiless = self.exchange.request.method == b"HEAD" or status in (204, 304)
         response = Response(status, reply.headers.copy(), bodiless=bodiless)
         response.body = Body(reply.body, reply.headers.get(b"content-type"))
+        if b"date" not in response.headers:
+            response.headers.lines.append((b"date", self.driver.date()))
         return response
 
     # ---- to the client
@@ -255,7 +257,7 @@ class Answering(MachineState):
         """Draft the answer, show it to the steps reached, then to the innermost error flow."""
         self._to(FAILING)
         exchange, plan = self.exchange, self.plan
-        headers = Headers(fault.headers)
+        headers = Headers(((b"date", self.driver.date()), *fault.headers))
         if fault.kind.proxy_status:
             headers.lines.append((b"proxy-status", b"apigateway; error=" + fault.kind.proxy_status.encode("ascii")))
         exchange.response = Response(fault.status, headers, bodiless=exchange.request.method == b"HEAD")

@@ -88,7 +88,7 @@ class Balancer:
             return None
         if not state.failures and isinstance(outcome, int) and outcome not in passive.statuses:
             return None
-        return report(state, outcome, now, passive, spare=self._spare(state, now))
+        return report(state, outcome, now, passive, spare=self.another((state,), now))
 
     def check_result(self, state: TargetState, good: bool, why: str, now: float) -> HealthChange | None:
         """An active check of this target ended."""
@@ -133,12 +133,6 @@ class Balancer:
         if fresh is not None:
             return fresh
         return self._take(usable, exchange, now) if usable else self._failover(now)
-
-    def _spare(self, state: TargetState, now: float) -> bool:
-        return any(
-            choice.state is not state and choice.state.out_until <= now
-            for choice in (*self._primaries, *self._failovers)
-        )
 
     # ---- building
 

@@ -1,4 +1,4 @@
-"""From the settings of a revision to plans: everything is checked, and every problem found, before anything is begun."""
+"""From the settings of a revision to plans: everything is checked, and every problem found, before anything begins."""
 
 from __future__ import annotations
 

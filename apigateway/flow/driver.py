@@ -84,7 +84,8 @@ class Attempt(Protocol):
 class AttemptFailure:
     """Why an attempt failed before its response was complete.
 
-    reason: as in `retry_on` ("connect-failure", "reset-before-response", "timeout") or "" for what is never tried again.
+    reason: as in `retry_on` ("connect-failure", "reset-before-response", "timeout"), or "" for what is never tried
+    again.
     sent: octets of the request may have been taken. stale: a kept connection ended before it told anything.
     """
 
@@ -105,10 +106,14 @@ class Driver(Protocol):
         self, machine: Attempting, upstream: CompiledUpstream, target: TargetState, fresh: bool
     ) -> Attempt | None:
         """A kept connection, ready now; or None, with `machine.opening` set to what cancels it, and
-        `machine.upstream_opened` or `upstream_failed` follows (never before this returns). fresh: do not take a kept one. `machine.deadline` ends the wait for a response head."""
+        `machine.upstream_opened` or `upstream_failed` follows (never before this returns). fresh: do not take a kept
+        one. `machine.deadline` ends the wait for a response head."""
 
     def call_later(self, seconds: float, callable: Callable[[], Any]) -> Any:
         """An ICancellable."""
+
+    def date(self) -> bytes:
+        """Now, as a Date field says it: answers of our own carry one (RFC 9110 6.6.1)."""
 
     def event(self, level: str, message: str, **fields: Any) -> None:
         """To the error log."""

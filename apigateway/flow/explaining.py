@@ -51,7 +51,8 @@ def _response_steps(plan: Plan) -> list[dict[str, Any]]:
 
 
 def explain(
-    draft: Draft, method: str, url: str, headers: Sequence[tuple[str, str]], *, now: float = 0.0, client: str = "127.0.0.1"
+    draft: Draft, method: str, url: str, headers: Sequence[tuple[str, str]], *, now: float = 0.0,
+    client: str = "127.0.0.1",
 ) -> dict[str, Any]:
     """Which route a request would take, its steps, its target, and why not the others.
 
@@ -111,8 +112,8 @@ def _target(plan: Plan, exchange: Exchange, now: float) -> dict[str, Any]:
     return {
         "upstream": upstream.name,
         "targets": [
-            {"name": verdict.state.name, "url": verdict.state.url, "chosen": not verdict.why_not, "why_not": verdict.why_not}
-            for verdict in verdicts
+            {"name": one.state.name, "url": one.state.url, "chosen": not one.why_not, "why_not": one.why_not}
+            for one in verdicts
         ],
     }
 

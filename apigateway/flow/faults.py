@@ -52,7 +52,8 @@ VERSION_NOT_SUPPORTED = _client("version-not-supported", 505, "HTTP version not 
 
 INTERNAL = FaultKind("internal", 500, "Internal error", "gateway", "proxy_internal_error")
 STEP_TIMEOUT = FaultKind("step-timeout", 500, "Internal error", "gateway", "proxy_internal_error")
-RESPONSE_REFUSED = FaultKind("response-refused", 502, "The response was not accepted", "gateway", "proxy_internal_response")
+RESPONSE_REFUSED = FaultKind("response-refused", 502, "The response was not accepted", "gateway",
+                             "proxy_internal_response")
 UNAVAILABLE = FaultKind("unavailable", 503, "Service unavailable", "gateway", "destination_unavailable")
 OVERLOADED = FaultKind("overloaded", 503, "Service overloaded", "gateway", "connection_limit_reached")
 MAINTENANCE = FaultKind("maintenance", 503, "Down for maintenance", "gateway", "http_request_denied")

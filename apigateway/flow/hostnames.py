@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import AddressValueError, IPv6Address
 from typing import Generic, TypeVar
 
@@ -77,3 +77,10 @@ class HostTable(Generic[T]):
         if len(self._seen) < _REMEMBERED:
             self._seen[authority] = found
         return found
+
+
+def covers(names: Sequence[str], host: str) -> bool:
+    """Whether one of a certificate's names is for a host (as normal_host has it): exactly, or by a wildcard that
+    stands for one label (RFC 9525 6.3)."""
+    label, _, parent = host.partition(".")
+    return host in names or (bool(label and parent) and f"*.{parent}" in names)

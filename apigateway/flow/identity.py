@@ -50,8 +50,8 @@ class Connection:
     """The connection that a request came by; the same object for all of its exchanges.
 
     peer: IP of the other end ("" on a Unix socket). trusted: it is one of our proxies, so that its forwarding fields
-    are believed. local_port: the one the client reached, None on a Unix socket. certificate_names: names of the certificate that we showed
-    (for 421), empty without TLS. forwarding: lines for upstreams that were made before.
+    are believed. local_port: the one the client reached, None on a Unix socket. certificate_names: of the certificate
+    that we showed (for 421), empty without TLS. forwarding: lines for upstreams that were made before.
     """
 
     listener: str = ""

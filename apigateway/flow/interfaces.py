@@ -23,7 +23,7 @@ class IPolicy(Interface):
     nothing then but look at them (ValueError: refused, the text tells why)."""
 
     def provision(services: Services) -> Any:
-        """Get ready to serve; may return a Deferred. When it fails the revision is refused and `close` is not called."""
+        """Get ready to serve; may return a Deferred. Where it fails, the revision is refused and `close` not called."""
 
     def close() -> None:
         """The revision was retired and its last exchange has ended; called exactly once after provision."""

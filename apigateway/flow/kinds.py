@@ -86,7 +86,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A kind of policy. `kind()` makes one; `module` and `examples` are filled in when it is discovered."""
+    """A kind of policy, as `kind()` makes it. about: the docstring of its policy class."""
 
     name: str
     config: type[BaseModel]

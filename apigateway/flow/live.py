@@ -8,7 +8,7 @@ from typing import Any
 from apigateway.flow import faults
 from apigateway.flow.exchange import Connection, Exchange
 from apigateway.flow.faults import Fault
-from apigateway.flow.hostnames import normal_host
+from apigateway.flow.hostnames import covers, normal_host
 from apigateway.flow.path_tree import strip_prefix
 from apigateway.flow.plan import Plan
 from apigateway.flow.routing import Match, Router, WrongMethod
@@ -62,7 +62,7 @@ class LiveRevision:
         """Find the plan of an exchange and say so in it. A Fault: 400, 404, 405, 421."""
         request = exchange.request
         connection = exchange.connection
-        if connection.certificate_names and not covers(connection, request):
+        if connection.certificate_names and not _shown_for(connection, request):
             raise Fault(faults.MISDIRECTED, public="this name is not served on this connection")
         split = split_path(request.path, self.rules)
         if split.__class__ is Refusal:
@@ -95,8 +95,6 @@ def _with_query(path: bytes, query: bytes | None) -> bytes:
     return path if query is None else path + b"?" + query
 
 
-def covers(connection: Connection, request: Request) -> bool:
-    """Whether the certificate we showed names the host that is asked for (RFC 9110 7.4, one label for "*")."""
-    host = normal_host(request.authority.decode("latin-1"))
-    rest = host.partition(".")[2]
-    return any(name == host or (name[:2] == "*." and name[2:] == rest) for name in connection.certificate_names)
+def _shown_for(connection: Connection, request: Request) -> bool:
+    """Whether the certificate we showed names the host that is asked for (RFC 9110 7.4)."""
+    return covers(connection.certificate_names, normal_host(request.authority.decode("latin-1")))

@@ -76,8 +76,7 @@ def _seconds(date: str | None) -> float | None:
 @dataclass(frozen=True)
 class Services:
     """Given to `provision`. place: "gateway/…", "api/NAME" or "api/NAME/route/NAME" plus the step's name, unique in
-    the revision and stable over reloads: what a counter is named by. shared(key, factory): see Shared.
-    condition, template: compile CEL (ValueError with the reason)."""
+    the revision and stable over reloads: what a counter is named by. shared(key, factory): see Shared."""
 
     clock: IClock
     random: IRandom

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
@@ -151,7 +152,9 @@ def _shadow(hook: Hook, info: StepInfo, metrics: IMetrics) -> Hook:
     """`mode: shadow`: what the step would have done is noted; the message is put back as it was."""
 
     def said(exchange: Exchange, verdict: str) -> None:
-        exchange.note(f"shadow.{info.name}", verdict)
+        name = f"shadow.{info.name}"
+        if verdict != "pass" or exchange.notes is None or name not in exchange.notes:
+            exchange.note(name, verdict)  # of its two hooks, what the one objected to stays
         metrics.step_outcome(info.name, info.kind, f"shadow-{verdict.split(' ')[0]}")
 
     def call(exchange: Exchange) -> Outcome:
@@ -219,6 +222,8 @@ def as_deferred(awaitable: Awaitable[Verdict] | Deferred[Verdict]) -> Deferred[A
     """A Deferred of what a hook returned instead of an outcome; TypeError for what can never become one."""
     if isinstance(awaitable, Deferred):
         return awaitable
+    if asyncio.isfuture(awaitable):
+        return Deferred.fromFuture(awaitable)
     if inspect.iscoroutine(awaitable):
         return Deferred.fromCoroutine(awaitable)
     if inspect.isawaitable(awaitable):

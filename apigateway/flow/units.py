@@ -178,9 +178,12 @@ class HolderUnits:
 class UnitMaker:
     """Makes the units of every holder, and keeps all of them and all problems for whoever provisions."""
 
-    def __init__(self, kinds: KindSource, metrics: IMetrics, clock: IClock,
-                 resolve: Callable[[BaseModel, str], tuple[BaseModel, list[Problem]]] = lambda model, _: (model, [])) -> None:
+    def __init__(
+        self, kinds: KindSource, metrics: IMetrics, clock: IClock, environment: str = "default",
+        resolve: Callable[[BaseModel, str], tuple[BaseModel, list[Problem]]] = lambda model, _: (model, []),
+    ) -> None:
         self._kinds, self._metrics, self._clock, self._resolve = kinds, metrics, clock, resolve
+        self._environment = environment
         self._taken: set[str] = set()
         self.units: list[Unit] = []
         self.problems: list[Problem] = []
@@ -200,7 +203,9 @@ class UnitMaker:
     def condition(self, source: str, pointer: str, *, response_side: bool = False) -> ICondition | None:
         """Compile a condition; None, and a problem, where it does not."""
         try:
-            return compile_condition(source, response_side=response_side, clock=self._clock)
+            return compile_condition(
+                source, response_side=response_side, clock=self._clock, environment=self._environment
+            )
         except ValueError as error:
             self.problems.append(Problem(pointer, f"condition refused: {error}"))
             return None
@@ -226,7 +231,9 @@ class UnitMaker:
         kind = self._kinds.kind(step.policy)
         if kind is None:
             self.problems.append(
-                Problem(f"{pointer}/policy", f"there is no policy {step.policy!r}", hint=self._kinds.nearest(step.policy))
+                Problem(
+                    f"{pointer}/policy", f"there is no policy {step.policy!r}", hint=self._kinds.nearest(step.policy)
+                )
             )
             return None
         before = len(self.problems)
@@ -245,9 +252,11 @@ class UnitMaker:
     def _check_placement(self, kind: Kind, step: Step, direction: Direction, pointer: str) -> None:
         if direction not in kind.places:
             allowed = " or ".join(sorted(kind.places))
-            self.problems.append(Problem(pointer, f"{kind.name} does not work under {direction}; it stands under {allowed}"))
+            text = f"{kind.name} does not work under {direction}; it stands under {allowed}"
+            self.problems.append(Problem(pointer, text))
         if step.on_error == "continue" and kind.guards:
-            self.problems.append(Problem(f"{pointer}/on_error", f"{kind.name} guards: a request may not pass it by its failing"))
+            text = f"{kind.name} guards: a request may not pass it by its failing"
+            self.problems.append(Problem(f"{pointer}/on_error", text))
 
     def _config(self, step: Step, pointer: str) -> BaseModel | None:
         config, problems = self._kinds.settings(step.policy, step.settings, f"{pointer}/with")

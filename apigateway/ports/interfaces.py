@@ -144,7 +144,8 @@ class Reading:
     name: one of
       "upstream_connections" (upstream, target, "idle" or "busy"),
       "target_healthy" (upstream, target; 1.0 or 0.0), "target_active" (upstream, target),
-      "connections" (listener), "log_lines_lost" (log).
+      "connections" (listener), "log_lines_lost" (log),
+      "certificate_not_after_seconds" (listener, name of a certificate; Unix time), "certificates_refused" (listener).
     labels: the values named in brackets, in that order. An unknown name is left out of the exposition.
     """
 

@@ -86,7 +86,7 @@ def draft_of(settings: Configuration, registry: Registry, twins: Twins) -> Draft
         settings.upstreams, twins.states, twins.budgets, twins.random,
         lambda source: compile_template("{" + source + "}", clock=twins.clock).render,
     )
-    maker = UnitMaker(registry, twins.metrics, twins.clock)
+    maker = UnitMaker(registry, twins.metrics, twins.clock, settings.environment)
     draft = Drafter(settings, maker, upstreams).draft()
     refuse([*registry.problems, *problems, *draft.problems])
     return draft

@@ -173,6 +173,9 @@ class RecordedDriver:
     def call_later(self, seconds: float, callable: Callable[[], Any]) -> Any:
         return self._timers.call_later(seconds, callable)
 
+    def date(self) -> bytes:
+        return b"Tue, 14 Nov 2023 22:13:20 GMT"  # where a ManualClock begins
+
     def event(self, level: str, message: str, **fields: Any) -> None:
         self._events.event(level, message, **fields)
 

@@ -95,12 +95,8 @@ class Http1Server(Http1Reader):
 
     # ---- writing
 
-    def send_continue(self) -> bytes:
-        """A 100 (RFC 9110 15.2.1); nothing for HTTP/1.0, which does not know 1xx."""
-        return self.send_interim(Interim(100, Headers()))
-
     def send_interim(self, interim: Interim) -> bytes:
-        """A 1xx other than 101; nothing for HTTP/1.0 (RFC 9110 15.2)."""
+        """A 1xx other than 101; nothing for HTTP/1.0, which does not know them (RFC 9110 15.2)."""
         if self._final or not 100 <= interim.status <= 199 or interim.status == 101:
             raise LocalProtocolError(f"{interim.status} cannot be sent here as an interim response")
         if self._request is None or self._request.version == "1.0":
@@ -135,7 +131,8 @@ class Http1Server(Http1Reader):
         elif request is not None and request.version == "1.0":
             framing += b"connection: keep-alive\r\n"
         line = STATUS_LINES.get(status) if not response.reason else None
-        return b"%b%b%b\r\n" % (line or _status_line(status, response.reason), field_lines(response.headers.lines), framing)
+        fields = field_lines(response.headers.lines)
+        return b"%b%b%b\r\n" % (line or _status_line(status, response.reason), fields, framing)
 
     def send_data(self, chunk: bytes) -> bytes:
         """A piece of the body, framed. LocalProtocolError for more octets than announced."""

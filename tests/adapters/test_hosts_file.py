@@ -4,22 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from apigateway.adapters.hosts_file import parse_hosts, parse_resolv_conf, parse_server
-
-
-@pytest.mark.parametrize(
-    ("text", "server"),
-    [("192.0.2.1", ("192.0.2.1", 53)), ("192.0.2.1:5353", ("192.0.2.1", 5353)), ("2001:db8::1", ("2001:db8::1", 53)),
-     ("[2001:db8::1]:5353", ("2001:db8::1", 5353))],
-)  # fmt: skip
-def test_a_server_is_an_address_perhaps_with_a_port(text: str, server: tuple[str, int]) -> None:
-    assert parse_server(text) == server
-
-
-@pytest.mark.parametrize("text", ["", "ns.test", "ns.test:53", "192.0.2.1:", "192.0.2.1:0", "192.0.2.1:65536", "1.2.3"])
-def test_anything_else_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="a name server is"):
-        parse_server(text)
+from apigateway.adapters.hosts_file import parse_hosts, parse_resolv_conf
 
 
 @pytest.mark.parametrize(

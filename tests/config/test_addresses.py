@@ -109,9 +109,24 @@ def test_loopback(address: str, loopback: bool) -> None:
     assert TcpAddress(address, 1).loopback is loopback
 
 
-def test_servers_have_a_default_port() -> None:
-    assert parse_server("::1", 53) == TcpAddress("::1", 53)
-    assert parse_server("192.0.2.1:54", 53) == TcpAddress("192.0.2.1", 54)
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("192.0.2.1", "192.0.2.1", 53),
+        ("192.0.2.1:54", "192.0.2.1", 54),
+        ("2001:db8::1", "2001:db8::1", 53),
+        ("[2001:db8::1]", "2001:db8::1", 53),
+        ("[2001:db8::1]:54", "2001:db8::1", 54),
+    ],
+)
+def test_a_server_is_an_address_perhaps_with_a_port(text: str, host: str, port: int) -> None:
+    assert parse_server(text, 53) == TcpAddress(host, port)
+
+
+@pytest.mark.parametrize("text", ["", "ns.test", "ns.test:53", "192.0.2.1:", "192.0.2.1:0", "192.0.2.1:65536", "1.2.3"])
+def test_a_server_is_nothing_else(text: str) -> None:
+    with pytest.raises(ValueError, match=r"address|host|port"):
+        parse_server(text, 53)
 
 
 def test_hosts_are_bounded() -> None:

@@ -31,7 +31,6 @@ from apigateway.dataplane.sni import (
     ListenerTlsSettings,
     SniTable,
     TlsListenerContext,
-    covers,
     names_for,
     upstream_context,
 )
@@ -179,21 +178,6 @@ def test_the_first_of_two_certificates_keeps_a_name(authority: Authority) -> Non
     table = SniTable([first, second], ListenerTlsSettings())
     found = {name: context.names for name in ("b.test", "c.test", "c.test.") if (context := table.find(name))}
     assert found == {"b.test": first.names, "c.test": second.names, "c.test.": second.names}
-
-
-@pytest.mark.parametrize(
-    ("host", "covered"),
-    [
-        ("a.test", True),
-        ("x.b.test", True),
-        ("b.test", False),
-        ("x.y.b.test", False),
-        (".b.test", False),
-        ("", False),
-    ],
-)
-def test_covers(host: str, covered: bool) -> None:
-    assert covers(("a.test", "*.b.test"), host) is covered
 
 
 def test_names_of_a_connection_that_is_not_of_a_table() -> None:

@@ -16,7 +16,7 @@ from apigateway.errors import ConfigurationRefused
 from apigateway.flow.exchange import Connection, Exchange
 from apigateway.flow.explain_route import explain
 from apigateway.flow.faults import INTERNAL, Fault
-from apigateway.flow.hostnames import normal_host
+from apigateway.flow.hostnames import covers, normal_host
 from apigateway.flow.interfaces import ICondition
 from apigateway.flow.path_tree import Node, exact_template, strip_prefix, walk
 from apigateway.flow.route_checks import media_type_parameter, query_value
@@ -637,3 +637,18 @@ def test_ten_thousand_routes_are_all_found() -> None:
     assert taken(many, "/svc999/7/9") == "r999-9"
     assert taken(many, "/svc999/7/10") == "404"
     assert shadowed(many) == []
+
+
+@pytest.mark.parametrize(
+    ("host", "covered"),
+    [
+        ("a.test", True),
+        ("x.b.test", True),
+        ("b.test", False),
+        ("x.y.b.test", False),
+        (".b.test", False),
+        ("", False),
+    ],
+)
+def test_covers(host: str, covered: bool) -> None:
+    assert covers(("a.test", "*.b.test"), host) is covered

@@ -114,6 +114,38 @@ async def test_a_second_signal_ends_at_once(stage: Stage) -> None:
 
 
 @ensureDeferred
+async def test_a_second_signal_in_the_time_of_the_notice_cuts_off_what_comes_later_too(stage: Stage) -> None:
+    origin = await stage.origin(lambda asked: None)
+    gateway = await stage.serve(simple(origin, drain={"notice": "300ms", "timeout": "30s"}))
+    stopped = stopping(stage)
+    await turn(0.02)
+    os.kill(os.getpid(), signal.SIGTERM)
+    await gateway.event("second signal")
+    client = await stage.client()
+    client.send(request("GET", "/"))
+    await stopped.addTimeout(1.0, reactor)
+    stage.gateway.service = None  # type: ignore[assignment]
+    assert client.size == 0
+
+
+@ensureDeferred
+async def test_a_reload_that_comes_too_late_leaves_nothing_running(stage: Stage) -> None:
+    origin = await stage.origin()
+    checked = {"health": {"path": "/health", "interval": "20ms"}}
+    gateway = await stage.serve(simple(origin))
+    gateway.write(simple(origin, up=checked))
+    reloading = gateway.worker.reload()
+    stopped = stopping(stage)
+    await stopped.addTimeout(2.0, reactor)
+    stage.gateway.service = None  # type: ignore[assignment]
+    result = await reloading
+    asked = len(origin.asked)
+    await turn(0.1)
+    assert len(origin.asked) == asked
+    assert result["taken"] in (True, False)
+
+
+@ensureDeferred
 async def test_a_policy_that_is_waited_for_is_waited_for_in_a_drain_too(stage: Stage) -> None:
     origin = await stage.origin()
     gateway = await stage.serve(

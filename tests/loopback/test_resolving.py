@@ -97,6 +97,30 @@ async def test_a_name_that_does_not_exist_gives_503_and_comes_back(stage: Stage,
 
 
 @ensureDeferred
+async def test_a_target_whose_name_is_gone_is_failed_over(stage: Stage, names: NameServer) -> None:
+    old, _ = await two_addresses(stage)
+    settings = by_name(old.port, names)
+    settings["upstreams"][0]["targets"].append({"url": old.url})
+    gateway = await stage.serve(settings)
+    await gateway.event("a target's name leads nowhere")
+    client = await stage.client()
+    for _ in range(6):
+        assert (await client.ask("POST", "/", body=b"x")).status == 200
+    # A client that leaves while the second target works takes that request along.
+    old.script = lambda asked: None
+    for _ in range(2):
+        leaving = await stage.client()
+        count = len(old.asked)
+        leaving.send(b"GET / HTTP/1.1\r\nHost: gw.test\r\n\r\n")
+        await until(lambda count=count: len(old.asked) > count)  # type: ignore[misc]
+        leaving.close()
+        await until(lambda: not old.open, within=1.0)
+    targets = gateway.worker.upstreams()[0]["targets"]
+    assert [target["active"] for target in targets] == [0, 0]
+    assert [target["connections"]["busy"] for target in targets] == [0, 0]
+
+
+@ensureDeferred
 async def test_a_request_waits_for_the_first_answer_and_others_do_not_wait_with_it(
     stage: Stage, names: NameServer
 ) -> None:

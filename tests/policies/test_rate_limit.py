@@ -308,7 +308,7 @@ def test_scope_worker_never_asks_the_shared_store(bench, exchange, remote):
         ({"limit": 0, "per": "1m"}, "/with/limit"),
         ({"limit": 1, "per": 60}, "needs its unit"),
         ({"limit": 1, "per": "1m", "by": "moon"}, "/with/by"),
-        ({"limit": 1, "per": "1m", "by": "{client.}"}, "client"),
+        ({"limit": 1, "per": "1m", "by": "{client.nobody}"}, "nobody"),
         (
             {"rules": [{"limit": 1, "per": "1m", "name": "a"}, {"limit": 1, "per": "1m", "name": "a"}]},
             "one name",

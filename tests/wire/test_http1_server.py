@@ -281,20 +281,20 @@ def test_interim_answers() -> None:
     expecting = b"POST / HTTP/1.1\r\nHost: gw\r\nContent-Length: 2\r\nExpect: 100-Continue\r\n\r\n"
     (request,) = machine.feed(expecting)
     assert isinstance(request, Request) and request.expect_continue
-    assert machine.send_continue() == b"HTTP/1.1 100 Continue\r\n\r\n"
+    assert machine.send_interim(Interim(100, Headers())) == b"HTTP/1.1 100 Continue\r\n\r\n"
     hints = Interim(103, Headers([(b"link", b"</a>")]))
     assert machine.send_interim(hints) == b"HTTP/1.1 103 Early Hints\r\nlink: </a>\r\n\r\n"
     assert told(machine.feed(b"ok")) == [("body", b"ok"), ("end", None)]
     answer(machine)
     with pytest.raises(LocalProtocolError):
-        machine.send_continue()
+        machine.send_interim(Interim(100, Headers()))
 
 
 def test_http_1_0_gets_no_interim_answer_and_expects_none() -> None:
     machine = server()
     (request,) = machine.feed(b"POST / HTTP/1.0\r\nContent-Length: 2\r\nExpect: 100-continue\r\n\r\n")
     assert isinstance(request, Request) and not request.expect_continue
-    assert machine.send_continue() == b""
+    assert machine.send_interim(Interim(100, Headers())) == b""
 
 
 def test_a_refusal_can_be_answered_before_any_request() -> None:
