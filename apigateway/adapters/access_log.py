@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable
 from time import gmtime, strftime
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from twisted.internet.defer import Deferred
@@ -17,10 +17,10 @@ from apigateway.flow.exchange import Exchange
 from apigateway.ports.interfaces import IClock, IEventLog, IExchangeLog, ITimers
 from apigateway.wire.headers import Headers
 
-FLUSH_AFTER = 0.2
-FLUSH_AT = 64 * 1024
-TELL_AGAIN_AFTER = 60.0
-_MILLISECONDS = [f".{number:03d}Z" for number in range(1000)]
+FLUSH_AFTER: Final = 0.2
+FLUSH_AT: Final = 64 * 1024
+TELL_AGAIN_AFTER: Final = 60.0
+_MILLISECONDS: Final = [f".{number:03d}Z" for number in range(1000)]
 
 
 class AccessLog:

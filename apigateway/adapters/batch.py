@@ -8,15 +8,15 @@ metrics per exchange in between, 3.5 us in a batch of 64).
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Final
 
 from zope.interface import classImplements
 
 from apigateway.ports.interfaces import IExchangeLog, ITimers
 
-MOST = 64
+MOST: Final = 64
 # Seconds that an exchange waits at most.
-LONGEST = 0.05
+LONGEST: Final = 0.05
 
 
 class Batch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.interfaces import IProtocol, IPushProducer
 from twisted.internet.protocol import connectionDone
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
     from apigateway.dataplane.listener import Listener
 
 # What the connection waits for; each has its own time.
-IDLE = 0  # for a request to begin
-HEAD = 1  # for a head that has begun to be complete
-BODY = 2  # for more of a request body
-UPSTREAM = 3  # for others: no time of ours runs
-READER = 4  # for the client to read what is written
-LINGER = 5  # for a client that still sends a body nobody wants, before the close
-TUNNEL = 6  # for nothing: HTTP is over
-CLOSING = 7  # for the client to take the rest of what was written
+IDLE: Final = 0  # for a request to begin
+HEAD: Final = 1  # for a head that has begun to be complete
+BODY: Final = 2  # for more of a request body
+UPSTREAM: Final = 3  # for others: no time of ours runs
+READER: Final = 4  # for the client to read what is written
+LINGER: Final = 5  # for a client that still sends a body nobody wants, before the close
+TUNNEL: Final = 6  # for nothing: HTTP is over
+CLOSING: Final = 7  # for the client to take the rest of what was written
 
 # After an early answer the rest of the body is read and dropped, so that the close does not reset the connection
 # before the client has read the answer (RFC 9112 9.6); up to so many octets and seconds.
-LINGER_OCTETS = 1024 * 1024
-LINGER_SECONDS = 2.0
+LINGER_OCTETS: Final = 1024 * 1024
+LINGER_SECONDS: Final = 2.0
 
 # Who does not read does not see the client leave; so while reading is paused for an exchange, it is looked for.
-LOOK_EVERY = 0.5
+LOOK_EVERY: Final = 0.5
 
 
 class Downstream:
@@ -48,6 +48,7 @@ class Downstream:
     def __init__(self, listener: Listener) -> None:
         self.transport: Any = None
         self._listener = listener
+        self._now = listener.now
         self._wire = Http1Server(listener.limits, listener.scheme)
         self._deadline = Deadline(listener.timers, listener.now, self._expired)
         self._machine: Machine | None = None
@@ -72,7 +73,7 @@ class Downstream:
         self.transport.registerProducer(self, True)
         self._listener.opened(self)
         self._phase = HEAD  # a connection that never says anything gets the time of a head
-        self._deadline.at(self._listener.now() + self._listener.header_timeout)
+        self._deadline.at(self._now() + self._listener.header_timeout)
 
     def dataReceived(self, data: bytes) -> None:
         if self._phase < LINGER:
@@ -101,7 +102,7 @@ class Downstream:
             if self._machine is not None:
                 self._machine.download_paused()
             self._phase = READER
-            self._deadline.at(self._listener.now() + self._listener.body_timeout)
+            self._deadline.at(self._now() + self._listener.body_timeout)
 
     def resumeProducing(self) -> None:
         """The client reads again."""
@@ -163,7 +164,7 @@ class Downstream:
         driver = listener.driver
         client = listener.client_of(connection, request) if request.forwarded is not None else connection.peer
         self.exchanges += 1
-        exchange = Exchange(driver.next_id(), request, connection, client, listener.now())
+        exchange = Exchange(driver.next_id(), request, connection, client, self._now())
         self._machine = machine = Machine(driver, self, exchange, driver.revision)
         machine.begin()
 
@@ -176,7 +177,7 @@ class Downstream:
             request = Request(b"-", b"", Headers(), scheme=self._connection.scheme, persistent=False)
             driver = self._listener.driver
             self.exchanges += 1
-            exchange = Exchange(driver.next_id(), request, self._connection, self._connection.peer, self._listener.now())
+            exchange = Exchange(driver.next_id(), request, self._connection, self._connection.peer, self._now())
             machine = self._machine = Machine(driver, self, exchange, driver.revision)
         machine.refused(refusal)
 
@@ -237,7 +238,7 @@ class Downstream:
     def join(self, attempt: Attempt, machine: Any) -> None:
         self._phase = TUNNEL
         self._deadline.off()
-        self._tunnel = tunnel = Tunnel(self.transport, attempt, machine, self._listener.timers, self._listener.now)
+        self._tunnel = tunnel = Tunnel(self.transport, attempt, machine, self._listener.timers, self._now)
         if self._reading_paused:
             self._body_paused = False
             self.transport.resumeProducing()
@@ -266,23 +267,23 @@ class Downstream:
         if self._machine is not None:
             if self._body_paused or wire.waiting:
                 self._phase = UPSTREAM
-                self._deadline.at(self._listener.now() + LOOK_EVERY)
+                self._deadline.at(self._now() + LOOK_EVERY)
             elif self._request_done:
                 self._phase = UPSTREAM
                 self._deadline.off()
             else:
                 self._phase = BODY
-                self._deadline.at(self._listener.now() + self._listener.body_timeout)
+                self._deadline.at(self._now() + self._listener.body_timeout)
         elif wire.in_head:
             if self._phase != HEAD:
                 self._phase = HEAD
-                self._deadline.at(self._listener.now() + self._listener.header_timeout)
+                self._deadline.at(self._now() + self._listener.header_timeout)
         elif self.exchanges:
             if self._listener.draining:
                 self._close()
                 return
             self._phase = IDLE
-            self._deadline.at(self._listener.now() + self._listener.idle_timeout)
+            self._deadline.at(self._now() + self._listener.idle_timeout)
         if wire.waiting or self._reading_paused or self._body_paused:
             self._read_or_not()
 
@@ -313,14 +314,14 @@ class Downstream:
         if self.transport.peer_ended():
             self.transport.abortConnection()
         else:
-            self._deadline.at(self._listener.now() + LOOK_EVERY)
+            self._deadline.at(self._now() + LOOK_EVERY)
 
     # ---- the end
 
     def _close(self) -> None:
         """Flush and close; a client that does not read the rest is cut off after a while."""
         self._phase = CLOSING
-        self._deadline.at(self._listener.now() + self._listener.body_timeout)
+        self._deadline.at(self._now() + self._listener.body_timeout)
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 
@@ -335,7 +336,7 @@ class Downstream:
             self._close()
             return
         self._phase = LINGER
-        self._deadline.at(self._listener.now() + LINGER_SECONDS)
+        self._deadline.at(self._now() + LINGER_SECONDS)
         self.transport.loseWriteConnection()
         self._body_paused = False
         self._read_or_not()

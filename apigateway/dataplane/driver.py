@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 from email.utils import formatdate
-from typing import Any
+from typing import Any, Final
 
 from apigateway.dataplane.opening import Opening
 from apigateway.dataplane.pool import TargetPool
@@ -19,7 +19,7 @@ from apigateway.flow.target_state import HealthChange, TargetState
 from apigateway.flow.upstream import CompiledUpstream
 from apigateway.ports.interfaces import IClock, IEventLog, IExchangeLog, IMetrics, IRandom, ITimers
 
-FULL = AttemptFailure(faults.OVERLOADED, "", False, "the target has as many connections as it may")
+FULL: Final = AttemptFailure(faults.OVERLOADED, "", False, "the target has as many connections as it may")
 
 
 class WorkerDriver:
@@ -54,10 +54,10 @@ class WorkerDriver:
         if not fresh:
             connection = pool.checkout()
             if connection is not None:
-                connection.carry(machine, upstream.timeouts)
+                connection.carry(machine, upstream)
                 return connection
         if pool.reserve():
-            machine.opening = opening = Opening(pool, machine, upstream.timeouts)
+            machine.opening = opening = Opening(pool, machine, upstream)
             opening.begin()
         else:
             machine.opening = self.timers.call_later(0, machine.upstream_failed, FULL)

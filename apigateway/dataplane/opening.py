@@ -9,11 +9,11 @@ from twisted.internet.error import ConnectError
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from apigateway.config.model import Timeouts
 from apigateway.dataplane.pool import TargetPool
 from apigateway.dataplane.upstream import UpstreamConnection
 from apigateway.flow import faults
 from apigateway.flow.driver import AttemptFailure
+from apigateway.flow.upstream import CompiledUpstream
 from apigateway.ports.interfaces import NameNotFound, ResolutionFailed
 
 if TYPE_CHECKING:
@@ -35,10 +35,10 @@ class _One(Factory):
 class Opening:
     """A connection on its way for an exchange; the pool has reserved its place."""
 
-    def __init__(self, pool: TargetPool, machine: Attempting, timeouts: Timeouts) -> None:
+    def __init__(self, pool: TargetPool, machine: Attempting, upstream: CompiledUpstream) -> None:
         self._pool = pool
         self._machine: Attempting | None = machine
-        self._timeouts = timeouts
+        self._upstream = upstream
         self._waiting: Deferred[Any] | None = None
 
     def begin(self) -> None:
@@ -58,7 +58,7 @@ class Opening:
             return
         pool, road = self._pool, self._pool.road
         connection = UpstreamConnection(pool, (address, road.port), pool.timers, pool.now)
-        within = min(self._timeouts.connect, max(0.001, self._machine.deadline - pool.now()))
+        within = min(self._upstream.connect_timeout, max(0.001, self._machine.deadline - pool.now()))
         self._waiting = waiting = pool.connect(
             (address, road.port), _One(connection), road.context, road.server_name, within
         )
@@ -71,7 +71,7 @@ class Opening:
         if machine is None:
             connection.close()
             return
-        connection.carry(machine, self._timeouts)
+        connection.carry(machine, self._upstream)
         machine.upstream_opened(connection)
 
     def _failed(self, failure: Failure) -> None:

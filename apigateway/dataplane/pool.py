@@ -5,7 +5,7 @@ from __future__ import annotations
 import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.internet.protocol import Factory
@@ -19,7 +19,7 @@ from apigateway.ports.interfaces import ITimers
 Connect = Callable[[tuple[str, int], Factory, ssl.SSLContext | None, str, float], Deferred[Any]]
 
 # A target that keeps idle connections N seconds closes them at N: a request sent just then is lost. So ours go first.
-KEEP_ALIVE_MARGIN = 1.0
+KEEP_ALIVE_MARGIN: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)

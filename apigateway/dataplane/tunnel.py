@@ -22,7 +22,7 @@ class Tunnel:
         self._upstream = upstream
         self._machine = machine
         self._now = now
-        self._idle = machine.upstream.timeouts.idle
+        self._idle = machine.upstream.idle_timeout
         self._deadline = Deadline(timers, now, self._expired)
         self._open = 2
         self._closing = False

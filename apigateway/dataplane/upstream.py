@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from twisted.internet.interfaces import IProtocol, IPushProducer
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import classImplements
 
-from apigateway.config.model import Timeouts
 from apigateway.dataplane.deadline import Deadline
 from apigateway.flow import faults
 from apigateway.flow.driver import AttemptFailure
+from apigateway.flow.upstream import CompiledUpstream
 from apigateway.ports.interfaces import ITimers
 from apigateway.wire.errors import LocalProtocolError
 from apigateway.wire.headers import Headers
@@ -24,7 +24,7 @@ from apigateway.wire.message import Interim, MessageEnd, Refusal, Request, Respo
 if TYPE_CHECKING:
     from apigateway.flow.attempting import Attempting
 
-UPSTREAM_LIMITS = Limits(max_head=64 * 1024, max_fields=200, max_field=32 * 1024)
+UPSTREAM_LIMITS: Final = Limits(max_head=64 * 1024, max_fields=200, max_field=32 * 1024)
 
 
 class Keeper(Protocol):
@@ -50,7 +50,7 @@ class UpstreamConnection:
         self._now = now
         self._deadline = Deadline(timers, now, self._expired)
         self._machine: Attempting | None = None
-        self._timeouts = Timeouts()
+        self._response_timeout = self._idle_timeout = 0.0
         self._latest = 0.0
         self._head_seen = self._any_seen = self._sent_all = False
         self._full = False  # the target does not take what was written
@@ -66,10 +66,11 @@ class UpstreamConnection:
         """Seconds the target said it keeps an idle connection (Keep-Alive: timeout=N)."""
         return self._wire.keep_alive_timeout
 
-    def carry(self, machine: Attempting, timeouts: Timeouts) -> None:
+    def carry(self, machine: Attempting, upstream: CompiledUpstream) -> None:
         """Begin with an exchange; the machine's deadline ends the wait for a head."""
         self._machine = machine
-        self._timeouts = timeouts
+        self._response_timeout = upstream.response_timeout
+        self._idle_timeout = upstream.idle_timeout
         self._latest = machine.deadline
         self._head_seen = self._any_seen = self._sent_all = self._held_back = False
 
@@ -109,7 +110,7 @@ class UpstreamConnection:
                 return
         if self._machine is not None:
             if self._head_seen and not self._held_back:
-                self._deadline.at(self._now() + self._timeouts.idle)
+                self._deadline.at(self._now() + self._idle_timeout)
         elif self._tunnel is None:
             self.transport.abortConnection()  # octets that nobody asked for (RFC 9112 9.2)
 
@@ -195,7 +196,7 @@ class UpstreamConnection:
         self._held_back = False
         self.transport.resumeProducing()
         if self._head_seen:
-            self._deadline.at(self._now() + self._timeouts.idle)
+            self._deadline.at(self._now() + self._idle_timeout)
 
     def join(self, tunnel: Any) -> bytes:
         """Become one end of a tunnel; returns the octets that came behind the 101."""
@@ -207,11 +208,15 @@ class UpstreamConnection:
     # ---- inside
 
     def _wait_for_head(self) -> None:
-        self._deadline.at(min(self._now() + self._timeouts.response, self._latest))
+        self._deadline.at(min(self._now() + self._response_timeout, self._latest))
 
     def _complete(self, machine: Attempting, end: MessageEnd) -> None:
         self._machine = None
         self._deadline.off()
+        if self._held_back:
+            # The last octets came in the read that filled the client's buffer: the next exchange is to be heard.
+            self._held_back = False
+            self.transport.resumeProducing()
         if self.closed:
             pass
         elif not self._sent_all:

@@ -9,9 +9,9 @@ from apigateway.flow import faults
 from apigateway.flow.faults import Fault
 from apigateway.flow.machine_state import ANSWERING, FAILING, OVER, SHAPING, TUNNEL, MachineState
 from apigateway.flow.outcome import Reply
-from apigateway.flow.plan import NeedResponseBody
 from apigateway.flow.rendering import render
 from apigateway.flow.runner import run
+from apigateway.flow.steps import NeedResponseBody
 from apigateway.flow.upload import standing
 from apigateway.wire.headers import Headers
 from apigateway.wire.message import Response

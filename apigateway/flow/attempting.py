@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from apigateway.flow import faults
 from apigateway.flow.answering import Answering
@@ -19,12 +20,12 @@ from apigateway.wire.headers import Headers
 from apigateway.wire.message import Interim, Response
 
 # How long an upstream may take to say 100 before the gateway says it instead (RFC 9110 10.1.1: bounded).
-CONTINUE_AFTER = 1.0
+CONTINUE_AFTER: Final = 1.0
 
 # Hosts that the requests of one connection name, of which the forwarding lines are remembered.
-MOST_HOSTS = 8
+MOST_HOSTS: Final = 8
 
-_VIA = {version: (b"via", via(version)) for version in ("1.0", "1.1", "2")}
+_VIA: Final = {version: (b"via", via(version)) for version in ("1.0", "1.1", "2")}
 
 
 class Attempting(Answering):
@@ -35,7 +36,7 @@ class Attempting(Answering):
         exchange = self.exchange
         self.upstream = upstream
         exchange.upstream = upstream.name
-        self.deadline = exchange.steps_done + upstream.timeouts.total
+        self.deadline = exchange.steps_done + upstream.total_timeout
         upstream.budget.began()
         self._to(SENDING)
         self._attempt(exchange.steps_done, None)

@@ -10,7 +10,8 @@ from email.utils import format_datetime
 from apigateway.config.model import Api, RevisionSettings, Route, UpstreamChoice
 from apigateway.errors import ConfigurationRefused, Problem
 from apigateway.flow.interfaces import ICondition
-from apigateway.flow.plan import Plan, PlanBuilder
+from apigateway.flow.plan import Plan
+from apigateway.flow.plan_builder import PlanBuilder
 from apigateway.flow.routing import RouteEntry, Router
 from apigateway.flow.units import HolderUnits, Unit, UnitMaker
 from apigateway.flow.upstream import CompiledUpstream

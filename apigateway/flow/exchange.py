@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from apigateway.flow.identity import IDENTITY, Connection, Identity, PeerCertificate, Slot
 from apigateway.wire.message import Request, Response
@@ -15,7 +15,7 @@ __all__ = ["IDENTITY", "Connection", "Exchange", "Identity", "PeerCertificate", 
 
 T = TypeVar("T")
 
-NO_PARAMS: Mapping[str, str] = {}
+NO_PARAMS: Final[Mapping[str, str]] = {}
 
 
 class Exchange:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from ipaddress import AddressValueError, IPv6Address
-from typing import Generic, TypeVar
+from typing import Final, Generic, TypeVar
 
 T = TypeVar("T")
 
-ANY = "*"
+ANY: Final = "*"
 
 # Names seen are remembered, so that a request costs one lookup. Clients choose the names: past this many, the
 # rest is looked up anew each time, which is right too.
-_REMEMBERED = 4096
+_REMEMBERED: Final = 4096
 
 
 def normal_host(authority: str) -> str:

@@ -7,7 +7,7 @@ both, exactly once (machine_state.NEXT).
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from apigateway.body import Body
 from apigateway.flow import faults
@@ -24,7 +24,7 @@ from apigateway.wire.headers import Headers
 from apigateway.wire.message import Refusal
 
 # Methods that a recipient on the way may answer (RFC 9110 7.6.2).
-FOR_THE_GATEWAY = frozenset((b"OPTIONS", b"TRACE"))
+FOR_THE_GATEWAY: Final = frozenset((b"OPTIONS", b"TRACE"))
 
 
 class Machine(Attempting):

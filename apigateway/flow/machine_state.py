@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -12,8 +12,8 @@ from twisted.python.failure import Failure
 from apigateway.flow.driver import Attempt, ClientSide, Driver
 from apigateway.flow.exchange import Exchange
 from apigateway.flow.faults import INTERNAL, STEP_TIMEOUT, Fault
-from apigateway.flow.plan import Entry, NeedResponseBody, Plan
-from apigateway.flow.steps import StepInfo, as_deferred
+from apigateway.flow.plan import Entry, Plan
+from apigateway.flow.steps import NeedResponseBody, StepInfo, as_deferred
 from apigateway.flow.upload import Upload
 
 if TYPE_CHECKING:
@@ -22,17 +22,17 @@ if TYPE_CHECKING:
     from apigateway.flow.upstream import CompiledUpstream
 
 # States. Each exchange goes through them downwards only; SENDING may be entered again for another attempt.
-STEPS = 0  # request steps run, or one is waited for, or the body they want is collected
-SENDING = 1  # an attempt is open or being opened; no response head was accepted yet
-SHAPING = 2  # a response or a Reply is there; response steps run, or one is waited for, or the body is collected
-ANSWERING = 3  # the head went to the client; the body follows
-FAILING = 4  # a fault is being shaped into an answer
-TUNNEL = 5  # after a 101: octets pass both ways, HTTP is over
-OVER = 6  # finished, logged, let go
+STEPS: Final = 0  # request steps run, or one is waited for, or the body they want is collected
+SENDING: Final = 1  # an attempt is open or being opened; no response head was accepted yet
+SHAPING: Final = 2  # a response or a Reply is there; response steps run, or one is waited for, or the body is collected
+ANSWERING: Final = 3  # the head went to the client; the body follows
+FAILING: Final = 4  # a fault is being shaped into an answer
+TUNNEL: Final = 5  # after a 101: octets pass both ways, HTTP is over
+OVER: Final = 6  # finished, logged, let go
 
-NAMES = ("STEPS", "SENDING", "SHAPING", "ANSWERING", "FAILING", "TUNNEL", "OVER")
+NAMES: Final = ("STEPS", "SENDING", "SHAPING", "ANSWERING", "FAILING", "TUNNEL", "OVER")
 
-NEXT: tuple[frozenset[int], ...] = (
+NEXT: Final[tuple[frozenset[int], ...]] = (
     frozenset((SENDING, SHAPING, FAILING, OVER)),  # STEPS
     frozenset((SENDING, SHAPING, FAILING, OVER)),  # SENDING
     frozenset((ANSWERING, FAILING, OVER)),  # SHAPING
@@ -43,7 +43,7 @@ NEXT: tuple[frozenset[int], ...] = (
 )
 
 # The same as bits: asked four times per exchange.
-MOVES = tuple(sum(1 << state for state in states) for states in NEXT)
+MOVES: Final = tuple(sum(1 << state for state in states) for states in NEXT)
 
 
 class MachineState:

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from sys import intern
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, TypeVar
 from urllib.parse import unquote
 
 T = TypeVar("T")
@@ -116,7 +116,7 @@ def _literal(segment: str) -> str:
 # Of a node without any: shared, since most are, and what is shared is in the processor's cache already. So
 # are equal parts of templates (_shared): in a large table a match costs what memory costs that was not seen
 # for long.
-_NO_LITERALS: dict[str, Any] = {}
+_NO_LITERALS: Final[dict[str, Any]] = {}
 
 
 class Node(Generic[T]):

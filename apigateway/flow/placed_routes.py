@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from apigateway.config.model import Api, Route
 from apigateway.flow.hostnames import ANY, normal_host
 from apigateway.flow.path_tree import Template
 from apigateway.flow.route_checks import Check, VersionCheck
 
-_NO_PARAMS: Mapping[str, str] = {}
+_NO_PARAMS: Final[Mapping[str, str]] = {}
 
 
 # Those of a route; None: any.

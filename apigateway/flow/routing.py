@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from apigateway.config.model import Api, Route
 from apigateway.config.model import Match as MatchSettings
@@ -45,7 +46,7 @@ class WrongMethod:
         return b", ".join(self.methods)
 
 
-NO_ROUTE = NoRoute()
+NO_ROUTE: Final = NoRoute()
 
 Root = Node[Places]
 

@@ -58,6 +58,23 @@ class NeedBody:
         return self if body is None or len(body.data) > self.max else None
 
 
+class NeedResponseBody:
+    """Outcome of a response entry that cannot go on before the response body is complete, at most `max` octets of it.
+    spared: it stands for a step in the shadow, which is passed over where the body is larger."""
+
+    __slots__ = ("max", "spared")
+
+    def __init__(self, max_octets: int, spared: StepInfo | None = None) -> None:
+        self.max = max_octets
+        self.spared = spared
+
+    def __call__(self, exchange: Any) -> NeedResponseBody | None:
+        response = exchange.response
+        if response.bodiless or (response.body is not None and len(response.body.data) <= self.max):
+            return None
+        return self
+
+
 class Gate:
     """Entry in front of what only runs under a condition: jumps over it where the condition does not hold, and leaves
     its bit in `exchange.gates` where it does, for the response direction. spared: as in NeedBody, where it fails."""

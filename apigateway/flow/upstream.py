@@ -47,14 +47,16 @@ class CompiledUpstream:
     """
 
     __slots__ = ("balancer", "budget", "connectors", "forwarded", "host_name", "name", "places", "preserve_host",
-                 "retry_statuses", "settings", "timeouts")
+                 "retry_statuses", "settings", "connect_timeout", "response_timeout", "idle_timeout", "total_timeout")
 
     def __init__(self, settings: Upstream, balancer: Balancer, budget: RetryBudget) -> None:
         self.settings = settings
         self.name = settings.name
         self.balancer = balancer
         self.budget = budget
-        self.timeouts = settings.timeouts
+        timeouts = settings.timeouts
+        self.connect_timeout, self.response_timeout = timeouts.connect, timeouts.response
+        self.idle_timeout, self.total_timeout = timeouts.idle, timeouts.total
         self.forwarded = settings.forwarded
         self.preserve_host = settings.host == "preserve"
         self.host_name = b"" if settings.host in ("target", "preserve") else settings.host.encode("ascii")

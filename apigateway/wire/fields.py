@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TypeVar
+from typing import Final, TypeVar
 
 _T = TypeVar("_T")
 
 # What a field is for us. Everything that is not PLAIN stays out of Headers.
-PLAIN, HOST, LENGTH, CODING, CONNECTION, TE, UPGRADE, EXPECT, KEEP_ALIVE, FORWARDED, DROPPED = range(11)
+PLAIN: Final = 0
+HOST: Final = 1
+LENGTH: Final = 2
+CODING: Final = 3
+CONNECTION: Final = 4
+TE: Final = 5
+UPGRADE: Final = 6
+EXPECT: Final = 7
+KEEP_ALIVE: Final = 8
+FORWARDED: Final = 9
+DROPPED: Final = 10
 
 _FRAMING = {
     b"connection": CONNECTION,
@@ -20,10 +30,10 @@ _FRAMING = {
 }
 
 #: Names that a message's writer sets itself; it skips them wherever they came from.
-WRITERS_OWN = frozenset((*_FRAMING, b"te", b"trailer"))
+WRITERS_OWN: Final = frozenset((*_FRAMING, b"te", b"trailer"))
 
 # RFC 9110 6.5.1: nothing that frames, routes, authenticates or changes how the content is read.
-_NOT_IN_TRAILERS = WRITERS_OWN | {
+_NOT_IN_TRAILERS: Final = WRITERS_OWN | {
     b"age",
     b"authorization",
     b"cache-control",
@@ -47,12 +57,12 @@ _NOT_IN_TRAILERS = WRITERS_OWN | {
     b"www-authenticate",
 }
 
-_MOST_NAMES = 1024
-_LONGEST_NAME = 64
-_LONGEST_LINE = 256
+_MOST_NAMES: Final = 1024
+_LONGEST_NAME: Final = 64
+_LONGEST_LINE: Final = 256
 
 # Not kept in memory for longer than their message.
-_SECRET = frozenset((b"authorization", b"cookie", b"set-cookie", b"x-api-key"))
+_SECRET: Final = frozenset((b"authorization", b"cookie", b"set-cookie", b"x-api-key"))
 
 
 class FieldTable:
@@ -105,7 +115,7 @@ def _remember(names: dict[bytes, _T], name: bytes, answer: _T) -> None:
 
 # RFC 9110 7.6.1 and 11.7.2 (Proxy-Authorization is for the nearest proxy); HTTP2-Settings belongs to
 # Upgrade: h2c.
-REQUEST_FIELDS = FieldTable(
+REQUEST_FIELDS: Final = FieldTable(
     {
         **_FRAMING,
         b"expect": EXPECT,
@@ -120,7 +130,7 @@ REQUEST_FIELDS = FieldTable(
     forwarded=True,
 )
 
-RESPONSE_FIELDS = FieldTable(
+RESPONSE_FIELDS: Final = FieldTable(
     {**_FRAMING, b"proxy-authenticate": DROPPED, b"proxy-authentication-info": DROPPED, b"te": DROPPED},
     forwarded=False,
 )
@@ -148,8 +158,8 @@ class ConnectionOptions:
         return not self.close and (version == "1.1" or self.keep_alive)
 
 
-_remembered = lru_cache(256)(ConnectionOptions)
-NO_OPTIONS = ConnectionOptions(b"")
+_remembered: Final = lru_cache(256)(ConnectionOptions)
+NO_OPTIONS: Final = ConnectionOptions(b"")
 
 
 def connection_options(value: bytes | None) -> ConnectionOptions:

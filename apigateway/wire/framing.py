@@ -8,18 +8,19 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 from ipaddress import AddressValueError, IPv6Address
+from typing import Final
 
 from apigateway.wire.errors import Refused
 from apigateway.wire.fields import tokens
 
-VERSIONS = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
-_VERSION_SHAPE = re.compile(rb"HTTP/[0-9]\.[0-9]")
-_TOKEN = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
-_TARGET = re.compile(rb"[\x21-\x22\x24-\x7e]+")
-_HOST = re.compile(rb"(?:([A-Za-z0-9\-._~!$&'()*+;=]+)|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{0,5}))?")
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
-_ABSOLUTE = re.compile(rb"(https?)://([^/?]*)([^\x00]*)", re.IGNORECASE)
-_LONGEST_BODY = 2**63 - 1
+VERSIONS: Final = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
+_VERSION_SHAPE: Final = re.compile(rb"HTTP/[0-9]\.[0-9]")
+_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_TARGET: Final = re.compile(rb"[\x21-\x22\x24-\x7e]+")
+_HOST: Final = re.compile(rb"(?:([A-Za-z0-9\-._~!$&'()*+;=]+)|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{0,5}))?")
+_CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_ABSOLUTE: Final = re.compile(rb"(https?)://([^/?]*)([^\x00]*)", re.IGNORECASE)
+_LONGEST_BODY: Final = 2**63 - 1
 
 # Text in llhttp's reason -> the section that it enforces. First match counts.
 _SECTIONS = (

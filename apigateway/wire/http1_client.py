@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from httptools import HttpResponseParser
 
@@ -17,7 +18,7 @@ from apigateway.wire.message import END, Event, Interim, Refusal, Request, Respo
 from apigateway.wire.response_head import ResponseHead
 
 # Methods that mean to send a body: they say so when it is empty (RFC 9110 8.6).
-_WITH_BODY = frozenset((b"POST", b"PUT", b"PATCH"))
+_WITH_BODY: Final = frozenset((b"POST", b"PUT", b"PATCH"))
 
 
 class Http1Client(Http1Reader):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from httptools import HttpParserError, HttpParserUpgrade
 
@@ -14,13 +14,19 @@ from apigateway.wire.headers import Headers
 from apigateway.wire.limits import Limits
 from apigateway.wire.message import END, Event, MessageEnd, Refusal
 
-_END = b"\r\n\r\n"
+_END: Final = b"\r\n\r\n"
 # A parser that tells nothing still refuses.
-_NO_CALLBACKS = object()
+_NO_CALLBACKS: Final = object()
 # A chunk's own octets: up to 16 digits of size, and two CRLF (RFC 9112 7.1).
-_CHUNK_COST = 20
+_CHUNK_COST: Final = 20
 
-HEAD, SIZED, CHUNKED, UNTIL_CLOSE, DONE, TUNNEL, FAILED = range(7)
+HEAD: Final = 0
+SIZED: Final = 1
+CHUNKED: Final = 2
+UNTIL_CLOSE: Final = 3
+DONE: Final = 4
+TUNNEL: Final = 5
+FAILED: Final = 6
 
 
 class Parser(Protocol):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Final
 
 from httptools import HttpRequestParser
 
@@ -16,13 +17,13 @@ from apigateway.wire.limits import Limits
 from apigateway.wire.message import END, Event, Interim, Refusal, Request, Response
 from apigateway.wire.request_head import read_request
 
-STATUS_LINES = {
+STATUS_LINES: Final = {
     status.value: b"HTTP/1.1 %d %b\r\n" % (status.value, status.phrase.encode()) for status in HTTPStatus
 }
 # Statuses whose answers are framed in a way of their own.
-_ODD = frozenset((*range(100, 200), 204, 304))
+_ODD: Final = frozenset((*range(100, 200), 204, 304))
 # The longest method that llhttp knows and a version leave less than this beside the target.
-_LINE_ROOM = 64
+_LINE_ROOM: Final = 64
 
 
 class Http1Server(Http1Reader):

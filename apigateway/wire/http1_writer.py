@@ -4,12 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import itemgetter
+from typing import Final
 
 from apigateway.wire.errors import LocalProtocolError
 from apigateway.wire.fields import WRITERS_OWN, allowed_trailers
 from apigateway.wire.headers import Headers
 
-NOTHING, SIZED, CHUNKED, UNTIL_CLOSE = range(4)
+NOTHING: Final = 0
+SIZED: Final = 1
+CHUNKED: Final = 2
+UNTIL_CLOSE: Final = 3
+
+_name: Final = itemgetter(0)
 
 
 class BodyWriter:
@@ -66,5 +72,3 @@ def field_lines(lines: Sequence[tuple[bytes, bytes]]) -> bytes:
         lines = [line for line in lines if line[0] not in WRITERS_OWN]
     return b"\r\n".join(map(b": ".join, lines)) + b"\r\n" if lines else b""
 
-
-_name = itemgetter(0)

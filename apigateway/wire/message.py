@@ -9,7 +9,7 @@ Interim (a 1xx). Dispatch on `type(event)`: that is what keeps an event cheap.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from apigateway.wire.headers import Headers
 
@@ -154,4 +154,4 @@ class Refusal:
 
 
 Event = Request | Response | Interim | bytes | MessageEnd | Refusal
-END = MessageEnd()
+END: Final = MessageEnd()

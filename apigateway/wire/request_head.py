@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from apigateway.wire import framing
 from apigateway.wire.fields import (
     CODING,
@@ -19,7 +21,7 @@ from apigateway.wire.message import Request
 
 Lines = list[tuple[bytes, bytes]]
 
-_SLASH = 0x2F
+_SLASH: Final = 0x2F
 
 
 def read_request(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Final
 
 from apigateway.wire import framing
 from apigateway.wire.errors import Refused
@@ -50,7 +51,7 @@ class ResponseHead:
         self.message = response
 
 
-_remembered = lru_cache(256)(framing.status_line)
+_remembered: Final = lru_cache(256)(framing.status_line)
 
 
 def _status_line(line: bytes) -> tuple[str, int, bytes]:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
 from urllib.parse import unquote_to_bytes
 
 from apigateway.wire.message import Refusal
 
-_ESCAPED = re.compile(rb"(?:[^%]|%[0-9A-Fa-f]{2})*")
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_ESCAPED: Final = re.compile(rb"(?:[^%]|%[0-9A-Fa-f]{2})*")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class PathRules:
     empty_segments: Literal["keep", "refuse", "merge"] = "refuse"
 
 
-DEFAULT_RULES = PathRules()
+DEFAULT_RULES: Final = PathRules()
 
 
 def split_path(path: bytes, rules: PathRules = DEFAULT_RULES) -> tuple[bytes, list[str]] | Refusal:

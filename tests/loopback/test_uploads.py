@@ -99,6 +99,32 @@ async def test_an_early_answer_of_the_upstream_is_passed_on_while_the_upload_run
 
 
 @ensureDeferred
+async def test_an_early_answer_of_an_upstream_that_stopped_reading_leaves_nothing_waiting(
+    stage: Stage,
+) -> None:
+    async def read_nothing(asked: Asked) -> None:
+        asked.connection.pause()
+        await until(lambda: stuck)
+        asked.answer(413, b"too much")
+
+    stuck: list[int] = []
+    origin = await stage.origin(read_nothing)
+    await stage.serve(simple(origin))
+    client = await stage.client()
+    client.send(HEAD.replace(b"1048576", b"104857600") + b"\r\n")
+    while not client.stuck:
+        client.send(PIECE * 16)
+        await turn(0.02)
+    stuck.append(1)
+    assert (await client.answer()).status == 413
+    target = stage.gateway.worker.upstreams()[0]["targets"][0]
+    await until(
+        lambda: stage.gateway.worker.upstreams()[0]["targets"][0]["connections"]["busy"] == 0, within=0.5
+    )
+    assert target["active"] == 0
+
+
+@ensureDeferred
 async def test_a_response_that_streams_while_the_upload_still_runs(stage: Stage) -> None:
     async def echo(asked: Asked) -> None:
         asked.send(b"HTTP/1.1 200 OK\r\nContent-Length: 40\r\n\r\n")
