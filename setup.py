@@ -58,8 +58,8 @@ HOT = {
     "wire": "errors fields forwarding framing headers http1_client http1_reader http1_server http1_writer ipset limits "
             "message request_head response_head target",
     "flow": "answering attempting balance_methods balancing exchange faults hash_key hostnames live machine "
-            "machine_state outcome path_tree placed_routes plan retrying route_checks routing runner target_state upload "
-            "upstream",
+            "machine_state outcome path_tree placed_routes plan retrying route_checks routing runner target_state "
+            "upload upstream",
     "dataplane": "deadline downstream driver pool tunnel upstream",
     "adapters": "access_log batch tallies",
 }

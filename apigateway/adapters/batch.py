@@ -10,9 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
+from twisted.logger import Logger
 from zope.interface import classImplements
 
 from apigateway.ports.interfaces import IExchangeLog, ITimers
+
+failures = Logger()
 
 MOST: Final = 64
 # Seconds that an exchange waits at most.
@@ -48,8 +51,12 @@ class Batch:
         waiting, self._waiting = self._waiting, []
         for log in self._logs:
             finished = log.finished
-            for exchange in waiting:
-                finished(exchange)
+            try:
+                for exchange in waiting:
+                    finished(exchange)
+            except Exception:
+                # Against its promise; the rest of this batch is lost to it, and no exchange suffers.
+                failures.failure("a record of exchanges failed")
 
     def close(self) -> None:
         """Pass on what waits, and leave no timer behind."""

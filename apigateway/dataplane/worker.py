@@ -183,7 +183,8 @@ class Worker(Service):
         self._last = {"taken": True, "digest": name, "at": self._now_text(), "problems": []}
         means.metrics.digest(name)
         means.metrics.reload("taken")
-        means.events.event("info", "revision taken", revision=name)
+        if previous is not None:
+            means.events.event("info", "revision taken", revision=name)
         self._taken(configuration)
 
     def _retired(self, deployment: Deployment | None) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from apigateway.config.check_upstreams import target_name
 from apigateway.config.model import Target, Upstream
 from apigateway.flow.balance_methods import (
     Choice,
@@ -23,7 +24,6 @@ from apigateway.flow.target_state import (
     TargetStates,
     TrafficOutcome,
     report,
-    target_name,
 )
 from apigateway.ports.interfaces import IRandom
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Literal
 
+from apigateway.config.check_upstreams import target_name
 from apigateway.config.model import Health, PassiveHealth, Target
 from apigateway.text import format_duration
 
@@ -190,10 +191,3 @@ class TargetStates:
     def all(self) -> tuple[TargetState, ...]:
         """Those that are known."""
         return tuple(self._states.values())
-
-
-def target_name(target: Target) -> str:
-    """Its name, or host:port of its url."""
-    if target.name is not None:
-        return target.name
-    return target.url.partition("://")[2].partition("/")[0]

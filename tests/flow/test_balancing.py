@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from zope.interface import implementer
 
-from apigateway.config.model import Health, PassiveHealth, Upstream
+from apigateway.config.model import Health, PassiveHealth, Target, Upstream
 from apigateway.flow.balancing import Balancer, HealthChange, TargetState, TargetStates
 from apigateway.flow.exchange import Connection, Exchange
 from apigateway.flow.faults import INTERNAL, Fault
@@ -471,3 +471,9 @@ def test_why_not_tells_of_every_target_and_changes_nothing() -> None:
         put_out(named(one, name), "draining")
     told = {verdict.state.name: verdict.why_not for verdict in one.why_not(exchange(), NOW)}
     assert (told["f"], told["g"]) == ("", "failover, and an earlier one is usable")
+
+
+def test_targets_that_are_not_named_are_told_apart_by_port() -> None:
+    states = TargetStates()
+    made = [states.of("pool", Target(url=url)).name for url in ("http://a.test/x", "https://a.test/y")]
+    assert made == ["a.test:80", "a.test:443"]
