@@ -5,12 +5,13 @@
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: demo test check docs reference bench clean
+.PHONY: demo test check docs reference bench compiled test-compiled clean
 
 VENV := .venv
 BIN := $(VENV)/bin
 RUNS := $(VENV)/installed
 DEVELOPS := $(VENV)/installed-dev
+COMPILED := .venv-compiled
 SOURCES := setup.py $(shell find apigateway twisted config -name '*.py' -o -name '*.yaml')
 
 # Who develops has the checkout itself installed, and that is what the demo then runs.
@@ -35,8 +36,19 @@ docs: reference
 bench: $(DEVELOPS)
 	$(BIN)/python -m bench
 
+# The hot modules as C (setup.py says which), in an environment of its own. It takes minutes, and a C compiler.
+compiled: $(COMPILED)/installed
+
+# From a folder without the sources, which would be found before what is installed.
+test-compiled: compiled
+	@$(COMPILED)/bin/python -P -c \
+	  'from apigateway.flow import machine; assert not machine.__file__.endswith(".py"), "not compiled"'
+	@folder=$$(mktemp -d) && trap 'rm -rf "$$folder"' EXIT && cp -R tests pyproject.toml "$$folder" && \
+	  bin="$$PWD/$(COMPILED)/bin" && cd "$$folder" && \
+	  "$$bin/pytest" $(or $(TESTS),tests/wire tests/flow tests/loopback tests/dataplane)
+
 clean:
-	rm -rf $(VENV) build dist *.egg-info docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) $(COMPILED) build dist *.egg-info docs/_build .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # ---- what is installed
@@ -66,4 +78,14 @@ $(RUNS): $(SOURCES) | $(BIN)/pip
 # twistd finds the plugin of an editable install from any folder only in setuptools' older way (compat).
 $(DEVELOPS): setup.py | $(BIN)/pip
 	$(BIN)/pip install --quiet --disable-pip-version-check --config-settings editable_mode=compat -e '.[dev]'
+	@touch $@
+
+$(COMPILED)/installed: $(SOURCES) | $(BIN)/pip
+	@rm -rf build
+	test -x $(COMPILED)/bin/pip || $(BIN)/python -m venv $(COMPILED)
+	$(COMPILED)/bin/pip install --quiet --disable-pip-version-check '.[dev]'
+	@rm -rf build
+	APIGATEWAY_COMPILE=1 $(COMPILED)/bin/pip install --quiet --disable-pip-version-check \
+	  --no-build-isolation --no-deps --force-reinstall .
+	@rm -rf build
 	@touch $@

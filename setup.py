@@ -20,7 +20,6 @@ REQUIRES = [
     'uvloop>=0.22; platform_python_implementation == "CPython" and sys_platform != "win32"',
     "httptools>=0.9",
     "klein>=24.8",
-    "treq>=25.5",
     "pydantic>=2.14",
     "ruamel-yaml>=0.18",
     "orjson>=3.11",
@@ -38,7 +37,9 @@ DEV = [
     "pytest-timeout>=2.4",
     "hypothesis>=6.140",
     "trustme>=1.2.1",
+    "treq>=25.5",
     "h11>=0.16",
+    "wsproto>=1.2",
     "jsonschema-rs>=0.42",
     "ruff>=0.15",
     "mypy>=1.18,<2.5",
@@ -52,8 +53,8 @@ DEV = [
 ]
 
 # The modules that every request walks through. They are plain Python, and are tested as such; compiled by mypyc they
-# cost half as much. `APIGATEWAY_COMPILE=1 pip install --no-build-isolation .` does it, where mypy with mypy-zope and
-# a C compiler are installed.
+# cost about half, measured by bench.micro. `APIGATEWAY_COMPILE=1 pip install --no-build-isolation .` does it, where
+# setuptools, mypy with mypy-zope and a C compiler are installed.
 HOT = {
     "wire": "errors fields forwarding framing headers http1_client http1_reader http1_server http1_writer ipset limits "
             "message request_head response_head target",

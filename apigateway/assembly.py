@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from twisted.application.service import MultiService
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredLock
 from twisted.internet.protocol import Factory
 from twisted.internet.task import LoopingCall, deferLater
 from twisted.internet.threads import deferToThread
@@ -32,6 +32,7 @@ from apigateway.config.model import Configuration
 from apigateway.dataplane.certificates import stamp
 from apigateway.dataplane.deployment import Means
 from apigateway.dataplane.names import Names
+from apigateway.dataplane.pool import NotTrusted
 from apigateway.dataplane.resource import GatewayResource
 from apigateway.dataplane.worker import Candidate, Worker
 from apigateway.errors import ConfigurationRefused, Problem
@@ -40,7 +41,7 @@ from apigateway.manager.site import ManagementSite
 from apigateway.manager.worker_api import resource
 from apigateway.ports.interfaces import IExchangeLog, Reading
 from apigateway.ports.memory_store import MemoryStore
-from apigateway.transport.endpoints import NativeClientEndpoint, NativeServerEndpoint
+from apigateway.transport.endpoints import NativeClientEndpoint, NativeServerEndpoint, TlsHandshakeFailed
 from apigateway.transport.reactor import loop_of
 from apigateway.wire.ipset import IpSet
 
@@ -154,6 +155,7 @@ class GatewayService(MultiService):
         self._management_port: Any = None
         self._lag = LoopingCall(self._measure_lag)
         self._lag_due = 0.0
+        self._storing = DeferredLock()
         self._watch = LoopingCall(self._look_at_file)
         self._seen = stamp(path)
         # Started by startService; fires when the worker accepts, or with what went wrong.
@@ -210,6 +212,7 @@ class GatewayService(MultiService):
         if self._management_port is not None:
             await self._management_port.stopListening()
         self.worker.close()
+        await self._storing.run(lambda: None)
         self.events.event("info", "stopped")
         self._records.close()
         if self._access_log is not None:
@@ -271,17 +274,17 @@ class GatewayService(MultiService):
             self._reactor, address, ssl_context=context, server_hostname=server_name if context else None,
             timeout=within,
         )
-        return endpoint.connect(factory)
+        return endpoint.connect(factory).addErrback(_in_words_of_the_dataplane)
 
     def _turn(self) -> Deferred[None]:
         return deferLater(self._reactor, 0)
 
     def _taken(self, configuration: Configuration) -> None:
-        """Keep what was taken, off the reactor: fsync may take its time."""
+        """Keep what was taken, one after the other, off the reactor: fsync may take its time."""
         self.settings = configuration
         if self._keep is None:
             return
-        stored = deferToThread(_store, self._keep, configuration)
+        stored = self._storing.run(deferToThread, _store, self._keep, configuration)
         stored.addErrback(
             lambda failure: self.events.event("error", "the last good revision was not stored", why=str(failure.value))
         )
@@ -312,6 +315,11 @@ class GatewayService(MultiService):
         seen, self._seen = self._seen, stamp(self._path)
         if seen != self._seen:
             self.worker.reload()
+
+
+def _in_words_of_the_dataplane(failure: Failure) -> Failure:
+    """A failed connect, told without naming the transport."""
+    return Failure(NotTrusted(str(failure.value))) if failure.check(TlsHandshakeFailed) else failure
 
 
 def settle_memory() -> None:

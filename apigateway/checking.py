@@ -24,9 +24,9 @@ from apigateway.dataplane.listener_tls import tls_settings
 from apigateway.dataplane.sni import SniTable
 from apigateway.errors import ConfigurationRefused, Problem
 from apigateway.flow.drafting import Draft, Drafter
+from apigateway.flow.hidden_routes import hidden_routes
 from apigateway.flow.registry import Registry, discover
 from apigateway.flow.retrying import RetryBudget
-from apigateway.flow.shadowing import shadowed
 from apigateway.flow.target_state import TargetStates
 from apigateway.flow.template import compile_template
 from apigateway.flow.units import UnitMaker
@@ -83,15 +83,28 @@ def check_file(
 
 
 def _check(configuration: Configuration, loaded: Loaded | None, base: Path, strict: bool, parts: Parts) -> Checked:
-    problems = [*check(configuration), *check_files(configuration, base)]
+    of_sense = check(configuration)
+    problems = [*of_sense, *check_files(configuration, base)]
     if not any(not problem.warning for problem in problems):
         problems += check_certificates(configuration)
     registry = discover(configuration.policy_paths)
     problems += registry.problems
     draft = draft_of(configuration, registry, base, strict, parts)
-    problems += draft.problems
+    problems += _not_told(draft.problems, of_sense)
     located = loaded.located(dict.fromkeys(problems)) if loaded is not None else tuple(dict.fromkeys(problems))
     return Checked(configuration, registry, draft, tuple(located))
+
+
+def _not_told(problems: Iterable[Problem], told: Iterable[Problem]) -> list[Problem]:
+    """Without the errors at a place, around one or inside of one that has an error already: whatever is constructed
+    from a faulty setting fails, too, and says the same in other words."""
+    places = [f"{problem.pointer}/" for problem in told if not problem.warning]
+
+    def known(problem: Problem) -> bool:
+        own = f"{problem.pointer}/"
+        return not problem.warning and any(own.startswith(place) or place.startswith(own) for place in places)
+
+    return [problem for problem in problems if not known(problem)]
 
 
 def draft_of(configuration: Configuration, registry: Registry, base: Path, strict: bool, parts: Parts) -> Draft:
@@ -108,7 +121,7 @@ def draft_of(configuration: Configuration, registry: Registry, base: Path, stric
     draft = Drafter(configuration, maker, upstreams).draft()
     draft.problems.extend(problems)
     if draft.router is not None and not draft.errors:
-        draft.problems.extend(_shadowed(draft))
+        draft.problems.extend(_hidden(draft))
     return draft
 
 
@@ -122,10 +135,10 @@ def compiled_upstreams(configuration: Configuration, parts: Parts) -> tuple[dict
     )
 
 
-def _shadowed(draft: Draft) -> Iterable[Problem]:
+def _hidden(draft: Draft) -> Iterable[Problem]:
     assert draft.router is not None
     pointers = {(plan.api, plan.route): plan.pointer for plan in draft.plans}
-    for hidden, by in shadowed(draft.router):
+    for hidden, by in hidden_routes(draft.router):
         yield Problem(
             pointers.get((hidden.api.name, hidden.route.name), ""),
             f"route {hidden.route.name!r} can never match: route {by.route.name!r} of {by.api.name!r} "

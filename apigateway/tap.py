@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import atexit
+import os
 import sys
 from contextlib import suppress
-from typing import Any, ClassVar, NoReturn
+from typing import TYPE_CHECKING, Any, ClassVar, NoReturn
 
 from twisted.application.service import IService
 from twisted.internet.error import ReactorAlreadyInstalledError
@@ -12,6 +14,9 @@ from twisted.python import usage
 
 from apigateway.errors import ConfigurationRefused
 from apigateway.transport import reactor as native_reactor
+
+if TYPE_CHECKING:
+    from apigateway.assembly import GatewayService
 
 
 class Options(usage.Options):
@@ -50,9 +55,19 @@ def makeService(options: Options) -> IService:
     except TypeError as error:
         _refuse(str(error))
     try:
-        return make_service(reactor, options["config"], last_good=bool(options["last-good"]))
+        service = make_service(reactor, options["config"], last_good=bool(options["last-good"]))
     except ConfigurationRefused as refused:
         _refuse(*(f"warning: {each}" if each.warning else str(each) for each in refused.problems))
+    atexit.register(_end_with_status, service)
+    return service
+
+
+def _end_with_status(service: GatewayService) -> None:
+    """twistd ends with 0 however its service fared: the last word of the process says it for a start that failed."""
+    if service.failed:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(service.failed)
 
 
 def _refuse(*lines: str) -> NoReturn:

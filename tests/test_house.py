@@ -54,6 +54,23 @@ def test_there_is_no_package_that_would_hide_twisted_plugins() -> None:
     assert list((ROOT / "twisted").rglob("__init__.py")) == []
 
 
+# What only the extra "dev" of setup.py installs.
+WITHOUT = (
+    "import sys;"
+    "sys.modules.update(dict.fromkeys("
+    "'h11 hypothesis jsonschema_rs mypy mypy_zope pytest pytest_twisted sphinx treq trustme'.split()));"
+)
+
+
+def test_the_program_needs_nothing_of_what_developers_install(tmp_path: Path) -> None:
+    again = "from apigateway.cli.main import main; main()"
+    (tmp_path / "plain.py").write_text(WITHOUT + again)
+    program = (sys.executable, tmp_path / "plain.py")
+    passes(run(*program, "new-policy", "stamp", tmp_path, cwd=tmp_path, PYTHONPATH=str(ROOT)))
+    passes(run(*program, "test-policy", tmp_path / "stamp.py", cwd=tmp_path, PYTHONPATH=str(ROOT)))
+    passes(run(*program, "check", ROOT / "config/routing.yaml", cwd=tmp_path, PYTHONPATH=str(ROOT)))
+
+
 # ---- what is installed
 
 SEES = (

@@ -32,7 +32,7 @@ class AccessLog:
     of its response, all attempts together; response from there to the end; null where that was not reached.
     `fault`, `notes`, `tls` and `sni` are there only where they apply.
     Octets a client sent are read as ISO 8859-1, so that every byte survives and none can end a line.
-    hide: names of query parameters whose values are written as "***", in target and referer.
+    hide: names of query parameters whose values are written as "***", in target and referer; `hide()` adds to them.
     events: told when lines were lost, at most once a minute.
     """
 
@@ -76,6 +76,10 @@ class AccessLog:
             self._timer = self._timers.call_later(FLUSH_AFTER, self._tick)
         if len(self._waiting) >= FLUSH_AT:
             self._flush()
+
+    def hide(self, name: str) -> None:
+        """From now on write "***" for the values of this query parameter, too; for good."""
+        self._mask.hide(name)
 
     def reopen(self) -> None:
         """Go on in a new file, after what has been said so far."""

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from apigateway.config import check_process, check_routes, check_upstreams
 from apigateway.config.document import pointer_to
+from apigateway.config.doubles import doubles, refusal
 from apigateway.config.model import Configuration, Consumer
-from apigateway.config.names import doubles, refusal
 from apigateway.config.references import stray_references
 from apigateway.errors import Problem
 from apigateway.text import parse_date

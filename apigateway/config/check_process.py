@@ -7,8 +7,8 @@ from ipaddress import ip_network
 
 from apigateway.config.addresses import TcpAddress, UnixAddress, parse_listen_address, parse_server
 from apigateway.config.document import pointer_to
+from apigateway.config.doubles import doubles, refusal
 from apigateway.config.model import Configuration, ListenerTls, Management
-from apigateway.config.names import doubles, refusal
 from apigateway.errors import Problem
 
 _DNS_PORT = 53

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from apigateway.config.addresses import check_host
 from apigateway.config.document import pointer_to
+from apigateway.config.doubles import doubles, refusal
 from apigateway.config.model import Api, Configuration, Flows, Match, Route
-from apigateway.config.names import doubles, refusal
 from apigateway.errors import Problem
 from apigateway.text import nearest, parse_date
 

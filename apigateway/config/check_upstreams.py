@@ -6,8 +6,8 @@ from collections.abc import Iterator
 
 from apigateway.config.addresses import check_host, parse_target_url
 from apigateway.config.document import pointer_to
+from apigateway.config.doubles import doubles, refusal
 from apigateway.config.model import HashOn, Target, Upstream, UpstreamTls
-from apigateway.config.names import doubles, refusal
 from apigateway.errors import Problem
 
 

@@ -90,7 +90,10 @@ class Deployment:
                 self._means.events.event(
                     "error", "a policy failed to close", step=unit.info.place, traceback=Failure().getTraceback()
                 )
-        self._means.shared.release(self)
+        try:
+            self._means.shared.release(self)
+        except Exception:
+            self._means.events.event("error", "a shared thing failed to close", traceback=Failure().getTraceback())
 
     # ---- upstreams
 
@@ -106,8 +109,6 @@ class Deployment:
             upstream.connectors[state] = self._pool(settings, place, road, mark)
             if settings.health.path is not None:
                 self._check(settings, state, place, road, mark, driver_of)
-            else:
-                state.unchecked(self._means.clock.monotonic())
 
     def _pool(self, settings: Upstream, place: TargetPlace, road: Road, mark: str) -> TargetPool:
         """The pool of a place; one for all revisions in which everything that matters is the same."""

@@ -162,7 +162,9 @@ class Downstream:
     def _begin(self, request: Request) -> None:
         listener, connection = self._listener, self._connection
         driver = listener.driver
-        client = listener.client_of(connection, request) if request.forwarded is not None else connection.peer
+        client = connection.peer
+        if request.forwarded is not None and connection.trusted:
+            client = listener.look_through(connection, request)
         self.exchanges += 1
         exchange = Exchange(driver.next_id(), request, connection, client, self._now())
         self._machine = machine = Machine(driver, self, exchange, driver.revision)

@@ -91,19 +91,24 @@ class Checker:
         self._timer: Any = None
         self._running: Deferred[Any] | None = None
         self._closed = False
+        state.checkers += 1
         # The first one soon, and spread: all targets of a deployment begin at once.
         self._timer = timers.call_later(random.random() * min(1.0, settings.interval / 2), self._check)
 
     def close(self) -> None:
-        """Check no more; what a check had said is taken back, since nobody would ever say better."""
+        """Check no more. With the last checker of a target goes what checks had said: nobody would ever say better."""
+        if self._closed:
+            return
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         if self._running is not None:
             self._running.cancel()
-        change = self._state.unchecked(self._now())
-        if change is not None:
-            self._told(change)
+        self._state.checkers -= 1
+        if self._state.checkers == 0:
+            change = self._state.unchecked(self._now())
+            if change is not None:
+                self._told(change)
 
     def _check(self) -> None:
         self._timer = None

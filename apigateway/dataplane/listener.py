@@ -16,7 +16,7 @@ from apigateway.dataplane.peer import peer_certificate
 from apigateway.dataplane.sni import asked_name, names_for
 from apigateway.flow.exchange import Connection
 from apigateway.ports.interfaces import ITimers
-from apigateway.wire.forwarding import client_address
+from apigateway.wire.forwarding import client_address, trusted_scheme_host
 from apigateway.wire.ipset import IpSet
 from apigateway.wire.limits import Limits
 from apigateway.wire.message import Request
@@ -88,9 +88,10 @@ class Listener(Factory):
             certificate=peer_certificate(tls), certificate_names=names,
         )
 
-    def client_of(self, connection: Connection, request: Request) -> str:
-        """The client behind trusted proxies."""
-        return client_address(connection.peer, request, self.trusted) if connection.trusted else connection.peer
+    def look_through(self, connection: Connection, request: Request) -> str:
+        """The client behind a trusted proxy; the scheme that it used becomes the request's."""
+        request.scheme = trusted_scheme_host(connection.peer, request, self.trusted)[0]
+        return client_address(connection.peer, request, self.trusted)
 
     # ---- draining
 

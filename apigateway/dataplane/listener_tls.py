@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 from apigateway.config.model import CertificateFiles as CertificatePaths
@@ -9,6 +10,17 @@ from apigateway.config.model import ListenerTls
 from apigateway.dataplane.certificates import Certificate, CertificateFiles, CertificateRefused, load_pair
 from apigateway.dataplane.sni import ListenerTlsSettings, SniTable, TlsListenerContext
 from apigateway.ports.interfaces import IEventLog
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Everything of a listener's TLS, loaded and checked, ready to be swapped in."""
+
+    table: SniTable
+    settings: ListenerTls
+    paths: tuple[CertificatePaths, ...]
+    good: dict[tuple[str, str], Certificate]
+    files: CertificateFiles
 
 
 class ListenerTlsContext:
@@ -28,33 +40,38 @@ class ListenerTlsContext:
         self._told_expired: set[str] = set()
         # Pairs that could not be taken over when their files changed; for the metrics.
         self.refused = 0
-        self._holder = TlsListenerContext(SniTable(self._load(settings, more, strict=True), tls_settings(settings)))
+        self._retry = False
+        prepared = self.prepare(settings, more)
+        self._holder = TlsListenerContext(prepared.table)
+        self.take(prepared)
         self.context = self._holder.context
 
-    def apply(self, settings: ListenerTls, more: tuple[CertificatePaths, ...], *, only_check: bool = False) -> None:
-        """Take new settings; CertificateRefused, and nothing changes, where a pair is broken."""
-        if only_check:
-            pairs = [load_pair(pair.cert, pair.key) for pair in (*settings.certificates, *more)]
-            SniTable(pairs, tls_settings(settings))
-            return
-        table = SniTable(self._load(settings, more, strict=True), tls_settings(settings))
-        self._settings = settings
-        self._holder.swap(table)
+    def prepare(self, settings: ListenerTls, more: tuple[CertificatePaths, ...]) -> Prepared:
+        """New settings with their certificates, read at this moment; CertificateRefused where a pair is broken."""
+        return self._load(settings, (*settings.certificates, *more), strict=True)
+
+    def take(self, prepared: Prepared) -> None:
+        """Serve what was prepared; nothing can go wrong any more."""
+        self._paths, self._good, self._files = prepared.paths, prepared.good, prepared.files
+        self._settings = prepared.settings
+        self._retry = False
+        self._holder.swap(prepared.table)
 
     def refresh(self, now: datetime) -> None:
         """Look at the files; where some changed, serve what is in them now."""
-        if not self._files.changed():
+        if not self._files.changed() and not self._retry:
             self.flag_expired(now)
             return
         before = {certificate.fingerprint for certificate in self._good.values()}
         try:
-            loaded = self._load(self._settings, (), strict=False, paths=self._paths)
-            table = SniTable(loaded, tls_settings(self._settings))
+            prepared = self._load(self._settings, self._paths, strict=False)
         except (CertificateRefused, OSError) as error:
+            # It may pass by itself (no descriptors left), so it is tried again whether or not a file changes.
+            self._retry = True
             self.refused += 1
             self._events.event("error", "renewed certificate refused", listener=self._name, why=str(error))
             return
-        self._holder.swap(table)
+        self.take(prepared)
         for certificate in self._good.values():
             if certificate.fingerprint not in before:
                 self._tell("info", "certificate in use", certificate)
@@ -78,12 +95,8 @@ class ListenerTlsContext:
             serial=format(certificate.serial, "x"), until=certificate.not_after.isoformat(),
         )
 
-    def _load(
-        self, settings: ListenerTls, more: tuple[CertificatePaths, ...], *, strict: bool,
-        paths: tuple[CertificatePaths, ...] | None = None,
-    ) -> list[Certificate]:
+    def _load(self, settings: ListenerTls, wanted: tuple[CertificatePaths, ...], *, strict: bool) -> Prepared:
         """Load every pair at one moment. Not strict: of a broken pair the last good one stays."""
-        wanted = paths if paths is not None else (*settings.certificates, *more)
         auth = settings.client_auth
         extra = [path for path in (auth.ca, auth.crl) if path is not None]
         # Stamped before they are read: what changes in between is seen as changed the next time.
@@ -101,8 +114,7 @@ class ListenerTlsContext:
                 self._events.event(
                     "error", "renewed certificate refused", listener=self._name, file=pair.cert, why=str(error)
                 )
-        self._paths, self._good, self._files = tuple(wanted), good, files
-        return list(good.values())
+        return Prepared(SniTable(list(good.values()), tls_settings(settings)), settings, wanted, good, files)
 
 
 def tls_settings(settings: ListenerTls) -> ListenerTlsSettings:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectError
+from twisted.internet.error import ConnectError, TCPTimedOutError, TimeoutError
 from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
-from apigateway.dataplane.pool import TargetPool
+from apigateway.dataplane.pool import NotTrusted, TargetPool
 from apigateway.dataplane.upstream import UpstreamConnection
 from apigateway.flow import faults
 from apigateway.flow.driver import AttemptFailure
@@ -51,16 +51,22 @@ class Opening:
             self._pool.timers.call_later(0, self._unresolved, Failure(NameNotFound(name.problem)))
         else:
             self._waiting = waiting = name.wait()
+            late = self._pool.timers.call_later(self._within(), waiting.cancel)
+            waiting.addBoth(_over, late)
             waiting.addCallbacks(lambda _: self._connect(name.next()), self._unresolved)
+
+    def _within(self) -> float:
+        """Seconds that looking up, or connecting, may take."""
+        assert self._machine is not None
+        return min(self._upstream.connect_timeout, max(0.001, self._machine.deadline - self._pool.now()))
 
     def _connect(self, address: str) -> None:
         if self._machine is None:
             return
         pool, road = self._pool, self._pool.road
         connection = UpstreamConnection(pool, (address, road.port), pool.timers, pool.now)
-        within = min(self._upstream.connect_timeout, max(0.001, self._machine.deadline - pool.now()))
         self._waiting = waiting = pool.connect(
-            (address, road.port), _One(connection), road.context, road.server_name, within
+            (address, road.port), _One(connection), road.context, road.server_name, self._within()
         )
         waiting.addCallbacks(self._connected, self._failed)
 
@@ -97,13 +103,17 @@ class Opening:
             self._waiting.cancel()
 
 
+def _over(result: Any, late: Any) -> Any:
+    late.cancel()
+    return result
+
+
 def connect_failure(failure: Failure) -> AttemptFailure:
     """What a failed connect means: nothing was sent, so that it may be tried again whatever the method."""
-    error = failure.value
     text = _text(failure)
-    if getattr(error, "tls", False) or type(error).__name__ == "TlsHandshakeFailed":
+    if failure.check(NotTrusted):
         return AttemptFailure(faults.TLS_FAILED, "connect-failure", False, text)
-    if type(error).__name__ in ("TimeoutError", "TCPTimedOutError"):
+    if failure.check(TimeoutError, TCPTimedOutError):
         return AttemptFailure(faults.CONNECT_TIMEOUT, "connect-failure", False, text)
     if failure.check(ConnectError, OSError, ResolutionFailed):
         return AttemptFailure(faults.CONNECT_FAILED, "connect-failure", False, text)

@@ -18,6 +18,11 @@ from apigateway.ports.interfaces import ITimers
 # (address, factory, TLS context or None, name checked in the certificate, seconds) -> Deferred of the protocol.
 Connect = Callable[[tuple[str, int], Factory, ssl.SSLContext | None, str, float], Deferred[Any]]
 
+
+class NotTrusted(Exception):
+    """The target was reached, but TLS with it was not agreed on: what a Connect fails with then."""
+
+
 # A target that keeps idle connections N seconds closes them at N: a request sent just then is lost. So ours go first.
 KEEP_ALIVE_MARGIN: Final = 1.0
 

@@ -1,4 +1,4 @@
-"""What of the process settings a running worker cannot take: such a reload is refused whole, not applied in part."""
+"""What a running worker does not take: such a reload is refused whole, not applied in part."""
 
 from __future__ import annotations
 
@@ -7,6 +7,18 @@ from apigateway.errors import Problem
 
 # Read once, when the process starts.
 FIXED = ("environment", "management", "state", "workers", "data_dir", "logs", "resolver", "watch")
+
+
+def not_taken(running: Configuration, wanted: Configuration) -> list[Problem]:
+    """Everything that refuses a reload from one to the other."""
+    return needs_restart(running, wanted) + wiped(running, wanted)
+
+
+def wiped(running: Configuration, wanted: Configuration) -> list[Problem]:
+    """A problem where all Apis are gone and nobody said so: a file that was cut off says nothing of them, either."""
+    if wanted.apis or not running.apis or "apis" in wanted.model_fields_set:
+        return []
+    return [Problem("/apis", "there are no Apis any more; write `apis: []` if that is meant")]
 
 
 def needs_restart(running: Configuration, wanted: Configuration) -> list[Problem]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IProtocol, IPushProducer
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
@@ -123,7 +124,9 @@ class UpstreamConnection:
         if self._machine is None:
             return
         for event in self._wire.eof():
-            if isinstance(event, MessageEnd):
+            # A body that the close ends is complete only where it was a close: a reset may have cut it anywhere, and so
+            # may the loss of a TLS connection that was not closed by TLS (RFC 9112 8, 9.8).
+            if isinstance(event, MessageEnd) and reason.check(ConnectionDone):
                 self._complete(self._machine, event)
                 return
         if self._head_seen:
@@ -157,7 +160,12 @@ class UpstreamConnection:
     def send_head(
         self, request: Request, target: bytes, host: bytes, extra: Sequence[tuple[bytes, bytes]]
     ) -> None:
-        self.transport.write(self._wire.send_head(request, target=target, host=host, extra=extra))
+        try:
+            head = self._wire.send_head(request, target=target, host=host, extra=extra)
+        except LocalProtocolError as error:
+            self._defect(error)
+            return
+        self.transport.write(head)
         self._wait_for_head()
 
     def send_data(self, chunk: bytes) -> None:
@@ -197,6 +205,8 @@ class UpstreamConnection:
         self.transport.resumeProducing()
         if self._head_seen:
             self._deadline.at(self._now() + self._idle_timeout)
+        else:
+            self._wait_for_head()
 
     def join(self, tunnel: Any) -> bytes:
         """Become one end of a tunnel; returns the octets that came behind the 101."""

@@ -20,8 +20,8 @@ from apigateway.dataplane.certificates import CertificateRefused
 from apigateway.dataplane.deployment import Deployment, Means
 from apigateway.dataplane.driver import WorkerDriver
 from apigateway.dataplane.listener import Listener
-from apigateway.dataplane.listener_tls import ListenerTlsContext
-from apigateway.dataplane.restart import needs_restart
+from apigateway.dataplane.listener_tls import ListenerTlsContext, Prepared
+from apigateway.dataplane.restart import not_taken
 from apigateway.errors import ConfigurationRefused, Problem
 from apigateway.flow.drafting import Draft
 from apigateway.flow.explaining import explain
@@ -171,14 +171,20 @@ class Worker(Service):
         configuration, means = candidate.configuration, self._means
         name = digest(configuration.revision)
         deployment = Deployment(means, configuration, candidate.draft, name)
-        live = await deployment.build(lambda: self.driver)
-        if self._closed:
-            deployment.close()
-            raise ConfigurationRefused([Problem("", "the worker has ended meanwhile")])
+        previous = self._deployments[-1] if self._deployments else None
+        # Known from now on: an old revision that ends meanwhile must not forget this one's names and targets.
+        self._deployments.append(deployment)
+        try:
+            live = await deployment.build(lambda: self.driver)
+            if self._closed:
+                deployment.close()  # once more: it went on building after the worker let go of everything
+                raise ConfigurationRefused([Problem("", "the worker has ended meanwhile")])
+        except BaseException:
+            if deployment in self._deployments:
+                self._deployments.remove(deployment)
+            raise
         old, self.driver.revision = self.driver.revision, live
         self._configuration, self._draft = configuration, candidate.draft
-        previous = self._deployments[-1] if self._deployments else None
-        self._deployments.append(deployment)
         old.retire(lambda: self._retired(previous))
         self._last = {"taken": True, "digest": name, "at": self._now_text(), "problems": []}
         means.metrics.digest(name)
@@ -192,22 +198,34 @@ class Worker(Service):
         if deployment is not None and deployment in self._deployments:
             self._deployments.remove(deployment)
             deployment.close()
-        self._states.keep([state for one in self._deployments for state in one.states])
-        self._means.names.keep({host for one in self._deployments for host in one.hosts})
+        self._forget()
+
+    def _forget(self) -> None:
+        """Forget names and targets that no revision has. Not while one is being prepared: it may have asked for some
+        that are not known to be its own yet."""
+        if not self._lock.locked:
+            self._states.keep([state for one in self._deployments for state in one.states])
+            self._means.names.keep({host for one in self._deployments for host in one.hosts})
 
     def reload(self) -> Deferred[dict[str, Any]]:
         """Prepare, deploy, swap; one at a time. Never fails: what was wrong is in the result."""
-        return self._lock.run(lambda: Deferred.fromCoroutine(self._reload()))
+        return self._lock.run(lambda: Deferred.fromCoroutine(self._reload())).addBoth(self._reloaded)
+
+    def _reloaded(self, result: Any) -> Any:
+        self._forget()
+        return result
 
     async def _reload(self) -> dict[str, Any]:
         try:
+            if self._why_not_ready == "draining":
+                raise ConfigurationRefused([Problem("", "the worker is ending")])
             candidate = await self._prepare()
-            restart = needs_restart(self._configuration, candidate.configuration)
-            if restart:
-                raise ConfigurationRefused(restart)
-            self._apply_listeners(candidate.configuration, only_check=True)
+            problems = not_taken(self._configuration, candidate.configuration)
+            if problems:
+                raise ConfigurationRefused(problems)
+            listeners = self._prepare_listeners(candidate.configuration)
             await self._deploy(candidate)
-            self._apply_listeners(candidate.configuration, only_check=False)
+            self._take_listeners(candidate.configuration, listeners)
         except ConfigurationRefused as refused:
             self._refused(refused.problems)
         except Exception as error:
@@ -223,20 +241,31 @@ class Worker(Service):
         self._means.metrics.reload("refused")
         self._means.events.event("error", "configuration refused, the running revision stays", problems=texts)
 
-    def _apply_listeners(self, configuration: Configuration, *, only_check: bool) -> None:
-        trusted = IpSet(configuration.trusted_proxies)
+    def _prepare_listeners(self, configuration: Configuration) -> list[tuple[Bound, Any, Prepared | None]]:
+        """What the listeners will take, with every certificate read; ConfigurationRefused where one is broken."""
         by_name = {settings.name: settings for settings in configuration.listeners}
+        prepared: list[tuple[Bound, Any, Prepared | None]] = []
         for bound in self.bound:
             settings = by_name[bound.listener.name]
+            tls = None
             try:
                 if bound.tls is not None and settings.tls is not None:
-                    bound.tls.apply(settings.tls, configuration.certificates, only_check=only_check)
-                    bound.tls.flag_expired(self._now())
+                    tls = bound.tls.prepare(settings.tls, configuration.certificates)
             except (CertificateRefused, OSError) as error:
                 number = configuration.listeners.index(settings)
                 raise ConfigurationRefused([Problem(f"/listeners/{number}/tls", str(error))]) from error
-            if not only_check:
-                bound.listener.apply(settings, trusted)
+            prepared.append((bound, settings, tls))
+        return prepared
+
+    def _take_listeners(
+        self, configuration: Configuration, prepared: Sequence[tuple[Bound, Any, Prepared | None]]
+    ) -> None:
+        trusted = IpSet(configuration.trusted_proxies)
+        for bound, settings, tls in prepared:
+            if bound.tls is not None and tls is not None:
+                bound.tls.take(tls)
+                bound.tls.flag_expired(self._now())
+            bound.listener.apply(settings, trusted)
 
     # ---- IWorker
 

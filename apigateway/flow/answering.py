@@ -118,8 +118,6 @@ class Answering(MachineState):
         bodiless = self.exchange.request.method == b"HEAD" or status in (204, 304)
         response = Response(status, reply.headers.copy(), bodiless=bodiless)
         response.body = Body(reply.body, reply.headers.get(b"content-type"))
-        if b"date" not in response.headers:
-            response.headers.lines.append((b"date", self.driver.date()))
         return response
 
     # ---- to the client
@@ -140,8 +138,14 @@ class Answering(MachineState):
             response.length = None if response.status in (204, 304) else len(body.data)
         if self.response_hooks and plan.edits_response:
             response.length = None
+        lines = response.headers.lines
+        for name, _ in lines:
+            if name == b"date":
+                break
+        else:
+            lines.append((b"date", self.driver.date()))  # RFC 9110 6.6.1, for our own answers and the upstream's
         if plan.additions:
-            response.headers.lines.extend(plan.additions)
+            lines.extend(plan.additions)
         exchange.status = response.status
         self.client.send_head(response, self.more or body is not None or self.response_over)
         if response.upgrade:
@@ -257,7 +261,7 @@ class Answering(MachineState):
         """Draft the answer, show it to the steps reached, then to the innermost error flow."""
         self._to(FAILING)
         exchange, plan = self.exchange, self.plan
-        headers = Headers(((b"date", self.driver.date()), *fault.headers))
+        headers = Headers(fault.headers)
         if fault.kind.proxy_status:
             headers.lines.append((b"proxy-status", b"apigateway; error=" + fault.kind.proxy_status.encode("ascii")))
         exchange.response = Response(fault.status, headers, bodiless=exchange.request.method == b"HEAD")

@@ -163,6 +163,8 @@ class Attempting(Answering):
         assert upload is not None
         if upload.hooks and not upload.last_seen:
             self._pass_upload(b"", last=True)
+        if upload.trailers is not None:
+            upload.trailers.drop(self.exchange.request.withheld)
         if self.attempt is not None:
             self.attempt.send_end(upload.trailers)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC
 from email.utils import format_datetime
 
 from apigateway.config.model import Api, RevisionSettings, Route, UpstreamChoice
@@ -15,6 +15,7 @@ from apigateway.flow.plan_builder import PlanBuilder
 from apigateway.flow.routing import RouteEntry, Router
 from apigateway.flow.units import HolderUnits, Unit, UnitMaker
 from apigateway.flow.upstream import CompiledUpstream
+from apigateway.text import parse_date
 from apigateway.wire.target import PathRules
 
 
@@ -117,9 +118,9 @@ def version_fields(api: Api) -> tuple[tuple[bytes, bytes], ...]:
     """What answers of an outdated version say: Deprecation (RFC 9745: @unix-seconds) and Sunset (RFC 8594: a date)."""
     lines: list[tuple[bytes, bytes]] = []
     if api.deprecated is not None:
-        lines.append((b"deprecation", b"@%d" % int(datetime.fromisoformat(api.deprecated).timestamp())))
+        lines.append((b"deprecation", b"@%d" % int(parse_date(api.deprecated).timestamp())))
     if api.sunset is not None:
-        date = datetime.fromisoformat(api.sunset).astimezone(UTC)
+        date = parse_date(api.sunset).astimezone(UTC)
         lines.append((b"sunset", format_datetime(date, usegmt=True).encode("ascii")))
     return tuple(lines)
 

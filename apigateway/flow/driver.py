@@ -113,7 +113,7 @@ class Driver(Protocol):
         """An ICancellable."""
 
     def date(self) -> bytes:
-        """Now, as a Date field says it: answers of our own carry one (RFC 9110 6.6.1)."""
+        """Now, as a Date field says it."""
 
     def event(self, level: str, message: str, **fields: Any) -> None:
         """To the error log."""

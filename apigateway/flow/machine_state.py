@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Final
 
@@ -148,7 +147,7 @@ class MachineState:
         if isinstance(error, Fault):
             fault = error
         else:
-            incident = secrets.token_hex(6)
+            incident = self.driver.random.token(6).hex()
             fault = Fault(INTERNAL, private=f"{type(error).__name__}: {error}", members={"incident": incident})
             self.driver.event(
                 "error", "a policy failed", exchange=self.exchange.id, incident=incident,

@@ -24,10 +24,9 @@ from apigateway.flow.upstream import CompiledUpstream
 
 @dataclass(frozen=True, slots=True)
 class _Laid:
-    """A flow laid out on the request direction: where it begins, and each unit's index and gates."""
+    """A flow laid out on the request direction: each unit with its index and gates."""
 
     flow: FlowUnits
-    start: int
     mask: int
     request: tuple[tuple[Unit, int, int], ...]
     response: tuple[tuple[Unit, int, int], ...]
@@ -80,7 +79,7 @@ class PlanBuilder:
         if gate:
             gate.jump = Jump(len(self._hooks))
         response = tuple((unit, start, mask | self._own_bit(unit)) for unit in flow.response)
-        return _Laid(flow, start, mask, placed, response)
+        return _Laid(flow, mask, placed, response)
 
     def _place(self, unit: Unit, mask: int, slots: SlotCheck) -> tuple[Unit, int, int]:
         spared = unit.info if unit.info.shadow else None

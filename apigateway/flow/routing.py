@@ -237,8 +237,6 @@ def _version_checks(bases: list[_Base]) -> tuple[VersionCheck, ...]:
 def _templates(base: str, wanted: MatchSettings) -> list[Template]:
     if wanted.path is None:
         return [prefix_template(base, wanted.path_prefix or "/")]
-    if wanted.path_prefix is not None:
-        raise ValueError("give path or path_prefix, not both")
     return exact_template(base, wanted.path)
 
 

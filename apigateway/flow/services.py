@@ -46,12 +46,13 @@ class Shared:
 
 @dataclass(frozen=True, slots=True)
 class KeyHolder:
-    """A consumer found by one of its keys; `expires` wall seconds, or None. credential: which key it was, without
-    giving it away."""
+    """A consumer found by one of its keys; `expires` wall seconds, or None. credential: which key it was, in short,
+    without giving it away. sha256: its whole hash, which no other key has."""
 
     consumer: Consumer
     expires: float | None
     credential: str = ""
+    sha256: str = ""
 
 
 class Consumers:
@@ -60,7 +61,7 @@ class Consumers:
     def __init__(self, consumers: tuple[Consumer, ...]) -> None:
         self.by_name: Mapping[str, Consumer] = {consumer.name: consumer for consumer in consumers}
         self._by_key = {
-            key.sha256: KeyHolder(consumer, _seconds(key.expires), key.sha256[:12])
+            key.sha256: KeyHolder(consumer, _seconds(key.expires), key.sha256[:12], key.sha256)
             for consumer in consumers for key in consumer.api_keys
         }
 
@@ -76,7 +77,8 @@ def _seconds(date: str | None) -> float | None:
 @dataclass(frozen=True)
 class Services:
     """Given to `provision`. place: "gateway/…", "api/NAME" or "api/NAME/route/NAME" plus the step's name, unique in
-    the revision and stable over reloads: what a counter is named by. shared(key, factory): see Shared."""
+    the revision and stable over reloads: what a counter is named by. shared(key, factory): see Shared.
+    hide_in_logs(name): told names of query pairs whose values no log may show, of refused requests neither."""
 
     clock: IClock
     random: IRandom
@@ -90,3 +92,4 @@ class Services:
     route: str = ""
     shared: Callable[[str, Callable[[], Any]], Any] = field(default=lambda key, factory: factory())
     metrics: IMetrics = field(default_factory=NullMetrics)
+    hide_in_logs: Callable[[str], None] = field(default=lambda name: None)

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 import inspect
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -239,11 +238,12 @@ def as_deferred(awaitable: Awaitable[Verdict] | Deferred[Verdict]) -> Deferred[A
     """A Deferred of what a hook returned instead of an outcome; TypeError for what can never become one."""
     if isinstance(awaitable, Deferred):
         return awaitable
-    if asyncio.isfuture(awaitable):
-        return Deferred.fromFuture(awaitable)
     if inspect.iscoroutine(awaitable):
         return Deferred.fromCoroutine(awaitable)
     if inspect.isawaitable(awaitable):
+        # A Future of asyncio, which this floor does not import. That of a thread has the method, and is no awaitable.
+        if hasattr(awaitable, "add_done_callback"):
+            return Deferred.fromFuture(cast(Any, awaitable))
         return Deferred.fromCoroutine(_awaited(awaitable))
     raise TypeError(f"a hook returned {type(awaitable).__name__}: neither None, a Reply nor an awaitable")
 

@@ -36,17 +36,17 @@ class TargetState:
     active: exchanges running, never below 0. why, since: of the last change of health, since in monotonic
     seconds. failures: of traffic, in a row. last_used: monotonic seconds of the last choice; turn: its
     number, rising, since many choices fall into one reading of the clock. current: running weight of the
-    smooth round robin.
+    smooth round robin. checkers: who asks it actively now; those of two revisions may overlap.
     """
 
     __slots__ = (
-        "_aside_until", "_checks_bad", "_checks_good", "_draining", "_healthy", "active", "current",
+        "_aside_until", "_checks_bad", "_checks_good", "_draining", "_healthy", "active", "checkers", "current",
         "failures", "last_used", "name", "out_until", "since", "turn", "upstream", "url", "why",
     )
 
     def __init__(self, upstream: str, name: str, url: str) -> None:
         self.upstream, self.name, self.url = upstream, name, url
-        self.active = self.failures = self.turn = self.current = 0
+        self.active = self.failures = self.turn = self.current = self.checkers = 0
         self.last_used = self.since = 0.0
         self.why = ""
         self.out_until = -inf

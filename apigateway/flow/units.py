@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, Protocol, cast
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel
 
@@ -21,30 +21,18 @@ from apigateway.flow.interfaces import (
     IOnResponseBody,
 )
 from apigateway.flow.kinds import NONE, BodyNeed, Kind, Need
+from apigateway.flow.registry import Registry
 from apigateway.flow.steps import Hook, StepInfo, enforced, verdict_of, with_body_only
 from apigateway.ports.interfaces import IClock, IMetrics
 
 Direction = Literal["request", "response", "error"]
 
 
-class KindSource(Protocol):
-    """Where kinds are found (flow.registry)."""
-
-    def kind(self, name: str) -> Kind | None:
-        """The kind of this name, or None."""
-
-    def nearest(self, name: str) -> str:
-        """The nearest known name, or ""."""
-
-    def settings(self, name: str, given: dict[str, Any], pointer: str) -> tuple[BaseModel | None, list[Problem]]:
-        """The kind's settings, or every problem with them."""
-
-
 class Unit:
     """A step made ready. Hooks are None where the policy has none or the direction does not call for them."""
 
     __slots__ = (
-        "condition", "config", "direction", "edits_request", "edits_response", "info", "kind", "on_error", "on_fault",
+        "condition", "direction", "edits_request", "edits_response", "info", "kind", "on_error", "on_fault",
         "on_log", "on_request", "on_request_chunk", "on_response", "on_response_chunk", "policy", "request_need",
         "response_need",
     )
@@ -53,7 +41,7 @@ class Unit:
         self, kind: Kind, info: StepInfo, config: BaseModel, policy: Any, direction: Direction,
         condition: ICondition | None, metrics: IMetrics,
     ) -> None:
-        self.kind, self.info, self.config, self.policy = kind, info, config, policy
+        self.kind, self.info, self.policy = kind, info, policy
         self.direction: Direction = direction
         self.condition = condition
         self.request_need = _need(kind.request_body, config) if direction == "request" else NONE
@@ -154,14 +142,14 @@ class FlowUnits:
 class ConditionalUnits(FlowUnits):
     """A conditional flow's units and its condition."""
 
-    __slots__ = ("condition", "name", "pointer")
+    __slots__ = ("condition", "pointer")
 
     def __init__(
-        self, name: str, condition: ICondition, pointer: str,
+        self, condition: ICondition, pointer: str,
         request: tuple[Unit, ...] = (), response: tuple[Unit, ...] = (),
     ) -> None:
         super().__init__(request, response)
-        self.name, self.condition, self.pointer = name, condition, pointer
+        self.condition, self.pointer = condition, pointer
 
 
 class HolderUnits:
@@ -179,7 +167,7 @@ class UnitMaker:
     """Makes the units of every holder, and keeps all of them and all problems for whoever provisions."""
 
     def __init__(
-        self, kinds: KindSource, metrics: IMetrics, clock: IClock, environment: str = "default",
+        self, kinds: Registry, metrics: IMetrics, clock: IClock, environment: str = "default",
         resolve: Callable[[BaseModel, str], tuple[BaseModel, list[Problem]]] = lambda model, _: (model, []),
     ) -> None:
         self._kinds, self._metrics, self._clock, self._resolve = kinds, metrics, clock, resolve
@@ -221,7 +209,7 @@ class UnitMaker:
         units = self._flow(flow, place, pointer)
         if condition is None:
             return None
-        return ConditionalUnits(flow.name, condition, pointer, units.request, units.response)
+        return ConditionalUnits(condition, pointer, units.request, units.response)
 
     def _steps(self, steps: Sequence[Step], direction: Direction, place: str, pointer: str) -> tuple[Unit, ...]:
         made = (self._unit(step, direction, place, f"{pointer}/{index}") for index, step in enumerate(steps))

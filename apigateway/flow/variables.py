@@ -16,6 +16,7 @@ from apigateway.body import BodyError
 from apigateway.flow.exchange import Exchange, Identity, PeerCertificate
 from apigateway.flow.expression_values import Allowance, Wanted, tree_value, xml_value
 from apigateway.flow.faults import BAD_REQUEST, INTERNAL, Fault
+from apigateway.flow.hostnames import normal_host
 from apigateway.ports.interfaces import IClock
 from apigateway.wire.cookies import cookie_values
 from apigateway.wire.fields import FORWARDED, HOST, PLAIN, REQUEST_FIELDS, RESPONSE_FIELDS
@@ -116,6 +117,10 @@ def variables(around: Surroundings) -> dict[str, Node]:
 def _unescaped(octets: bytes) -> str:
     if b"%" in octets:
         octets = unquote_to_bytes(octets)
+    return _text(octets)
+
+
+def _text(octets: bytes) -> str:
     try:
         return octets.decode()
     except UnicodeDecodeError:
@@ -223,15 +228,18 @@ def _cookie_values(exchange: Exchange, name: str) -> list[str]:
 
 
 def _host(exchange: Exchange) -> str:
-    authority = _latin(exchange.request.authority).lower()
-    name, colon, port = authority.rpartition(":")
-    return name if colon and "]" not in port else authority
+    return normal_host(_latin(exchange.request.authority))
 
 
 def _path(exchange: Exchange) -> str:
     # Decoding keeps no trace of an encoded slash: a rule against /admin/ holds for /admin%2F too.
     # What the client asked for, whatever stripping and rewriting made of it since.
-    return _unescaped(exchange.request.received.partition(b"?")[0])
+    path = exchange.request.received.partition(b"?")[0]
+    if b";" in path or b"%3" in path:
+        # Match takes /admin;x for /admin (path_tree.walk): what guards the one has to hold for the other.
+        segments = [unquote_to_bytes(raw).partition(b";")[0] for raw in path.split(b"/")]
+        return _text(b"/".join(segments))
+    return _unescaped(path)
 
 
 def _json(exchange: Exchange, wanted: Wanted, allowance: Allowance) -> Any:

@@ -3,14 +3,15 @@
 The key is looked for in a `header`, a `query` pair, a `cookie`, or any of them; where none is named, in
 the header `X-API-Key`. Configurations hold the SHA-256 of keys only (`apigateway hash-key`); a consumer
 may have several, each with an end of its own. With `hide` (the default) the upstream does not get to see
-the key; every other byte of the request stays as it was.
+the key; every other byte of the request stays as it was. In the access log the value of a pair of the name
+`query` is never shown, of a request that is refused neither.
 
 No key, an unknown one and one past its end are answered 401 with `WWW-Authenticate`; a request that
 carries more than one is answered 400, because two readers could take different ones. With `anonymous` a
 request without a key goes on without an identity; a wrong key is refused all the same.
 
 `forward` names the fields in which the upstream is told who calls. What clients send under those names,
-also with `_` for `-`, is dropped first, identity or not.
+also with `_` for `-` or behind the body, is dropped, identity or not.
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from apigateway.flow.kinds import Call, Example, kind
 from apigateway.flow.outcome import Outcome
 from apigateway.flow.services import KeyHolder, Services
 from apigateway.wire.cookies import cookie_values, remove_cookie
+from apigateway.wire.headers import folded
 from apigateway.wire.target import query_values, remove_query_pair
 
 DEFAULT_HEADER = "X-API-Key"
-MOST_PARTS = 8
 Lines = tuple[tuple[bytes, bytes], ...]
 
 
@@ -72,16 +73,16 @@ class ApiKey:
         self._hide, self._anonymous = config.hide, config.anonymous
         self._forward = config.forward
         named = (config.forward.consumer, config.forward.roles, config.forward.scopes)
-        self._told = frozenset(
-            spelt for name in named if name is not None for spelt in _spellings(field_name(name))
-        )
+        self._told = frozenset(folded(field_name(name)) for name in named if name is not None)
         self._challenge = ((b"www-authenticate", b'ApiKey realm="%s"' % config.realm.encode("ascii")),)
         self._known: dict[str, tuple[Identity, Lines]] = {}
         self._services: Services | None = None
 
     def provision(self, services: Services) -> None:
-        """Take the revision's consumers."""
+        """Take the revision's consumers, and have the logs hide keys in queries, of refused requests, too."""
         self._services = services
+        if self._query is not None:
+            services.hide_in_logs(self._query)
 
     def close(self) -> None:
         """Let go of them."""
@@ -90,7 +91,7 @@ class ApiKey:
     def on_request(self, exchange: Exchange) -> Outcome:
         """Find the key and its holder, or refuse."""
         if self._told:
-            self._drop_told(exchange)
+            exchange.request.withhold(self._told)
         key = self._key(exchange)
         if key is None:
             if self._anonymous:
@@ -123,17 +124,13 @@ class ApiKey:
             raise self._invalid("The API key is not valid.", "unknown API key")
         if holder.expires is not None and holder.expires <= services.clock.wall():
             raise self._invalid("The API key has expired.", f"expired key of consumer {holder.consumer.name}")
-        known = self._known.get(holder.credential)
+        known = self._known.get(holder.sha256)
         if known is None:
-            known = self._known[holder.credential] = (_identity(holder), self._lines(holder))
+            known = self._known[holder.sha256] = (_identity(holder), self._lines(holder))
         return known
 
     def _invalid(self, public: str, private: str) -> Fault:
         return Fault(UNAUTHENTICATED, public=public, private=private, headers=self._challenge)
-
-    def _drop_told(self, exchange: Exchange) -> None:
-        told, lines = self._told, exchange.request.headers.lines
-        lines[:] = [line for line in lines if line[0] not in told]
 
     def _take_out(self, exchange: Exchange) -> None:
         request = exchange.request
@@ -143,7 +140,7 @@ class ApiKey:
             target = remove_query_pair(request.target, self._query)
             if target != request.target:
                 request.retarget(target)
-                # The access log and conditions read what the client asked for; neither is to show the key.
+                # Conditions read what the client asked for; they are not to show the key.
                 request.received = remove_query_pair(request.received, self._query)
         if self._cookie is not None:
             remove_cookie(request.headers, self._cookie)
@@ -156,18 +153,6 @@ class ApiKey:
             (forward.scopes, " ".join(consumer.scopes)),
         )
         return tuple((field_name(name), literal_value(value)) for name, value in told if name is not None)
-
-
-def _spellings(name: bytes) -> set[bytes]:
-    """A field name with "_" for any of its "-": CGI and its heirs read both as the same, so that a client's
-    "X_Consumer" would arrive as our own field."""
-    parts = name.replace(b"_", b"-").split(b"-")
-    if len(parts) > MOST_PARTS:
-        raise ValueError(f"forward: {name.decode()!r} has too many dashes")
-    spelt = {parts[0]}
-    for part in parts[1:]:
-        spelt = {begun + dash + part for begun in spelt for dash in (b"-", b"_")}
-    return spelt
 
 
 def _identity(holder: KeyHolder) -> Identity:

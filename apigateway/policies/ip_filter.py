@@ -7,8 +7,8 @@ Refused requests are answered 403.
 
 The client's address is the one of the connection, unless that peer is one of `trusted_proxies`: then the
 forwarding fields are walked from the right past all that are trusted. What a client writes into
-`X-Forwarded-For` counts for nothing. A request that came by a Unix socket has no address: it is on no
-list.
+`X-Forwarded-For` counts for nothing. A request that came by a Unix socket has no address, so nobody can
+tell that it is not denied: it is refused, whichever list there is.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class IpFilter:
         if not (config.allow or config.deny):
             raise ValueError("give allow, or deny, or both")
         self._allow = IpSet(config.allow) if config.allow else None
-        self._deny = IpSet(config.deny) if config.deny else None
+        self._deny = IpSet(config.deny, unknown=True) if config.deny else None
 
     def provision(self, services: Services) -> None:
         """Nothing to prepare."""
@@ -57,7 +57,7 @@ class IpFilter:
         """Refuse who is denied or not allowed."""
         client = exchange.client
         if self._deny is not None and client in self._deny:
-            raise _refusal(f"client {client} is denied")
+            raise _refusal(f"client {client} is denied" if client else "the client's address is not known")
         if self._allow is not None and client not in self._allow:
             raise _refusal(f"client {client} is not allowed")
         return None
@@ -83,7 +83,11 @@ EXAMPLES = (
     Example(
         "Everybody but a few",
         {"deny": ["203.0.113.0/24"]},
-        (Call(client="198.51.100.7", status=200), Call(client="203.0.113.9", status=403, sent=False)),
+        (
+            Call(client="198.51.100.7", status=200),
+            Call(client="203.0.113.9", status=403, sent=False),
+            Call(client="", status=403, sent=False),
+        ),
     ),
     Example(
         "Deny wins; what a client claims to be counts for nothing",

@@ -4,6 +4,8 @@ A fixed status, header fields and body; or, with `bodies`, an example by media t
 client accepts (the first one where it accepts none of them, or does not say). `delay` keeps the client
 waiting, as a slow service would. A body without a `Content-Type` among `headers` is called JSON where it
 is JSON, else plain text.
+
+The step's `timeout` (5s, unless it is set) has to be longer than `delay`: it ends the wait, in a fault.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ class Config(Settings):
     headers: dict[str, str] = Field(default={}, description="Header fields of the answer, name to value.")
     body: str | None = Field(default=None, description="Its body, as written.")
     bodies: dict[str, str] = Field(default={}, description="Media type to body, where the client may choose.")
-    delay: Duration | None = Field(default=None, description="How long to wait before the answer.")
+    delay: Duration | None = Field(default=None, description="How long to wait before the answer; less than the step's timeout.")
 
 
 @implementer(IOnRequest)

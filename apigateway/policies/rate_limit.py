@@ -4,7 +4,10 @@ One limit is written short (`limit`, `per`, `by`), several as `rules`; all rules
 taken from, so a request that is refused by one does not use up the others. `by` says who shares a
 counter: `api`, `consumer`, `subject`, `ip`, `header:NAME`, or an `{expression}`. Callers without a
 consumer (or subject) are counted by address; requests without the header, or with an empty expression,
-share one counter.
+share one counter. An IPv6 client may call from any address of its network: all of a network of
+`ipv6_prefix` (64 bits, unless set) share one counter; every IPv4 address has its own.
+
+A worker holds 200,000 counters that are not shared; past that, those soonest to end are forgotten.
 
 Past the limit the answer is 429 with `Retry-After`. Answers tell how the limits stand in `RateLimit` and
 `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10), or, by `headers`, in the older
@@ -38,6 +41,7 @@ from apigateway.ports.interfaces import Decision, IStateStore, Limit, Standing, 
 from apigateway.ports.memory_store import MemoryStore
 from apigateway.text import format_duration
 from apigateway.wire.headers import Headers
+from apigateway.wire.ipset import network_of
 
 BY = r"^(api|consumer|subject|ip|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+|\{.+\})$"
 # A key goes to the store with every request; what a client makes longer than this is hashed.
@@ -74,6 +78,9 @@ class Config(Settings):
         default="sliding-window",
         description="How a rule is counted; token-bucket lets `limit` at once, then refills evenly.",
     )
+    ipv6_prefix: Whole = Field(
+        default=64, ge=1, le=128, description="Bits of an IPv6 address that tell one caller from another."
+    )
     cost: Whole = Field(default=1, ge=1, le=1_000_000, description="Units that a request takes.")
     scope: Literal["shared", "worker"] = Field(
         default="shared", description="Count over all workers, or in each."
@@ -94,7 +101,7 @@ class RateLimit:
         self._config = config
         self._rules = _named(config)
         for rule in self._rules:
-            _whose(rule.by, checked_text)
+            _whose(rule.by, config.ipv6_prefix, checked_text)
         if any(rule.limit < config.cost for rule in self._rules):
             raise ValueError("cost is more than a limit: no request could ever pass")
         self._algorithm, self._cost = config.algorithm, config.cost
@@ -118,7 +125,7 @@ class RateLimit:
         self._counted = tuple(
             (
                 f"{prefix}/{rule.name}/",
-                _whose(rule.by, lambda text: ready_text(text, services)),
+                _whose(rule.by, self._config.ipv6_prefix, lambda text: ready_text(text, services)),
                 rule.limit,
                 rule.per,
             )
@@ -256,34 +263,36 @@ def _rules(config: Config) -> tuple[Rule, ...]:
     return (Rule.model_validate({"limit": config.limit, "per": per, "by": config.by}),)
 
 
-def _whose(by: str, compile_text: Callable[[str], ITextTemplate]) -> Whose:
+def _whose(by: str, ipv6_prefix: int, compile_text: Callable[[str], ITextTemplate]) -> Whose:
     if by.startswith("header:"):
         header = field_name(by.removeprefix("header:"))
         return lambda exchange: _short(exchange.request.headers.text(header))
     if by.startswith("{"):
         template = compile_text(by)
         return lambda exchange: _short(template.render(exchange))
-    return _WHOSE[by]
+    if by == "api":
+        return lambda exchange: exchange.api
+    return _caller(by, ipv6_prefix)
 
 
-def _consumer(exchange: Exchange) -> str:
-    identity = exchange.identity
-    return f"c:{identity.consumer}" if identity is not None and identity.consumer else f"ip:{exchange.client}"
+def _caller(by: str, ipv6_prefix: int) -> Whose:
+    """By subject, consumer or address: the first of them, from `by` on, that is known."""
 
+    def address(exchange: Exchange) -> str:
+        client = exchange.client
+        return network_of(client, ipv6_prefix) if ":" in client else client
 
-def _subject(exchange: Exchange) -> str:
-    identity = exchange.identity
-    return (
-        f"s:{_short(identity.subject)}" if identity is not None and identity.subject else _consumer(exchange)
-    )
+    def consumer(exchange: Exchange) -> str:
+        identity = exchange.identity
+        named = identity is not None and identity.consumer
+        return f"c:{named}" if named else f"ip:{address(exchange)}"
 
+    def subject(exchange: Exchange) -> str:
+        identity = exchange.identity
+        named = identity is not None and identity.subject
+        return f"s:{_short(named)}" if named else consumer(exchange)
 
-_WHOSE: dict[str, Whose] = {
-    "api": lambda exchange: exchange.api,
-    "consumer": _consumer,
-    "subject": _subject,
-    "ip": lambda exchange: exchange.client,
-}
+    return {"ip": address, "consumer": consumer, "subject": subject}[by]
 
 
 def _short(value: str) -> str:
@@ -305,6 +314,10 @@ EXAMPLES = (
             Call(status=200),
             Call(status=429, sent=False, contains="rate-limited"),
             Call(client="198.51.100.7", status=200),
+            Call(client="2001:db8::1", status=200),
+            Call(client="2001:db8::2", status=200),
+            Call(client="2001:db8::3", status=429, sent=False),
+            Call(client="2001:db8:0:1::1", status=200),
             Call(after=121.0, status=200),
         ),
     ),

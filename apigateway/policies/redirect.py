@@ -4,10 +4,15 @@
 query of the request is put behind it, byte for byte, after what `to` has of its own. Characters that a
 URL cannot hold are percent-encoded. `307` and `308` have the client repeat its method and body; after
 `303` it asks with GET; `301` and `308` are remembered by browsers for long.
+
+Only what is written out in `to`, up to the `//`, leads to another host (`https://new.example.test{...}`).
+Where an expression would make a path of this host lead elsewhere (`//evil.test`, `https:...`), the request is
+answered 400.
 """
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 from urllib.parse import quote
 
@@ -16,6 +21,7 @@ from zope.interface import implementer
 
 from apigateway.config.model import Settings, Truth
 from apigateway.flow.exchange import Exchange
+from apigateway.flow.faults import BAD_REQUEST, Fault
 from apigateway.flow.interfaces import IOnRequest
 from apigateway.flow.kinds import Call, Example, kind
 from apigateway.flow.outcome import Outcome, Reply
@@ -24,6 +30,9 @@ from apigateway.flow.step_text import checked_text, ready_text
 
 # RFC 3986 2.2 and 2.1: what has a meaning in a URL, and what is encoded already, stays.
 _SAFE = ":/?#[]@!$&'()*+,;=%"
+# RFC 3986 4.2 and 4.3: what leads to another place than a path of this host.
+_ELSEWHERE = re.compile(r"//|[A-Za-z][A-Za-z0-9+.\-]*:")
+_WRITTEN_OUT = re.compile(r"(?:[A-Za-z][A-Za-z0-9+.\-]*:)?//")
 
 
 class Config(Settings):
@@ -41,6 +50,7 @@ class Redirect:
     def __init__(self, config: Config) -> None:
         self._source = config.to
         self._to = checked_text(config.to)
+        self._stays = self._to.constant is None and _WRITTEN_OUT.match(config.to) is None
         self._status = config.status
         self._keep_query = config.keep_query
 
@@ -53,7 +63,14 @@ class Redirect:
 
     def on_request(self, exchange: Exchange) -> Outcome:
         """Answer with the new place."""
-        location = quote(self._to.render(exchange), safe=_SAFE).encode("ascii")
+        place = quote(self._to.render(exchange), safe=_SAFE)
+        if self._stays and _ELSEWHERE.match(place) is not None:
+            raise Fault(
+                BAD_REQUEST,
+                public="The request would be redirected to another host.",
+                private=f"redirect to {place!r}, which {self._source!r} does not write out",
+            )
+        location = place.encode("ascii")
         query = exchange.request.query
         if self._keep_query and query:
             location = _with_query(location, query)
@@ -92,6 +109,14 @@ EXAMPLES = (
                 status=302,
                 fields={"location": "https://shop.example.test/a/b?from=gw&x=1"},
             ),
+        ),
+    ),
+    Example(
+        "The path alone; no request makes another host of it",
+        {"to": "{request.path}", "status": 301},
+        (
+            Call(target="/a/b?x=1", status=301, fields={"location": "/a/b?x=1"}),
+            Call(target="/%2Fevil.test", status=400, sent=False, fields={"location": None}),
         ),
     ),
     Example(

@@ -7,7 +7,8 @@ prefix, or does not match, stays as it is.
 
 It works on the path as the client sent it, percent-encoding and all, so whatever it does not touch
 reaches the upstream byte for byte, and the query always does. A path that comes out of it without a
-leading `/` gets one.
+leading `/` gets one. One that comes out with a dot segment, an empty segment that was not there before,
+or a broken escape is refused with 400: `/v1../admin` without `/v1` must not become `/../admin`.
 """
 
 from __future__ import annotations
@@ -20,14 +21,19 @@ from zope.interface import implementer
 
 from apigateway.config.model import Settings
 from apigateway.flow.exchange import Exchange
+from apigateway.flow.faults import BAD_REQUEST, Fault
 from apigateway.flow.interfaces import IOnRequest
 from apigateway.flow.kinds import Call, Example, kind
 from apigateway.flow.outcome import Outcome
 from apigateway.flow.services import Services
+from apigateway.wire.message import Refusal
+from apigateway.wire.target import DEFAULT_RULES, PathRules, split_path
 
 # RFC 3986 3.3 and 2.1: what a path may be written with; "?" and "#" end one.
 _PATH_TEXT = re.compile(rb"(?:[A-Za-z0-9\-._~!$&'()*+,;=:@/]|%[0-9A-Fa-f]{2})*")
 _GROUP = re.compile(rb"\\([0-9])")
+# For a path that came with empty segments: the revision keeps them, so they are no work of ours.
+_EMPTY_KEPT = PathRules(empty_segments="keep")
 
 
 class Config(Settings):
@@ -67,12 +73,15 @@ class RewritePath:
         """Nothing to let go of."""
 
     def on_request(self, exchange: Exchange) -> Outcome:
-        """Change the path."""
+        """Change the path. Fault(BAD_REQUEST) where no path comes out that all would read alike."""
         request = exchange.request
         if request.target == b"*":  # RFC 9112 3.2.4: about the server, not about a path
             return None
         path = self._rewritten(request.path)
         if path != request.path:
+            split = split_path(path, _EMPTY_KEPT if b"//" in request.path else DEFAULT_RULES)
+            if isinstance(split, Refusal):
+                raise Fault(BAD_REQUEST, public=split.detail, private="of a path that rewrite-path made")
             request.retarget(path if request.query is None else path + b"?" + request.query)
         return None
 
@@ -96,6 +105,9 @@ def _path(field: str, text: str) -> bytes:
         raise ValueError(
             f'{field}: a path begins with "/" and is written percent-encoded, without "?" and "#"'
         )
+    split = split_path(path)
+    if isinstance(split, Refusal):
+        raise ValueError(f"{field}: {split.detail}")
     return path
 
 

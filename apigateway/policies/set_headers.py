@@ -4,6 +4,9 @@ Placed under `request:` it edits what the upstream gets; under `response:` or in
 client gets. `remove` comes first, then `set` (one field of that name is left), then `append` (further
 lines of that name, such as `Set-Cookie`, each on a line of its own).
 
+Many servers take `X_Client` for `X-Client`. So under `request:` what a client sent under a name that is
+removed or set is dropped in either spelling, and it cannot come behind the body, as a trailer field, either.
+
 Values are text with `{expressions}` in it: `{client.ip}`, `{request.headers["x-tenant"]}`,
 `{identity.consumer}`; on the response side `{response.status}`, too. What is absent renders as nothing. A
 value that would hold a control character, such as a line break, is never written: the request is answered
@@ -29,7 +32,7 @@ from apigateway.flow.outcome import Outcome
 from apigateway.flow.services import Services
 from apigateway.flow.step_text import checked_text, ready_text
 from apigateway.flow.template import TextTemplate
-from apigateway.wire.headers import Headers
+from apigateway.wire.headers import folded
 
 Value = bytes | ITextTemplate
 
@@ -60,6 +63,7 @@ class SetHeaders:
         ]
         self._texts = [(field_name(name), text) for name, text in (*config.set.items(), *appended)]
         self._dropped = frozenset(field_name(name) for name in (*config.remove, *config.set))
+        self._withheld = frozenset(map(folded, self._dropped))
         self._lines: tuple[tuple[bytes, Value], ...] = ()
         self._constant: tuple[tuple[bytes, bytes], ...] | None = None
         self._take((name, checked_text(text, response_side=True)) for name, text in self._texts)
@@ -73,13 +77,21 @@ class SetHeaders:
 
     def on_request(self, exchange: Exchange) -> Outcome:
         """Edit what the upstream gets."""
-        self._edit(exchange.request.headers, exchange)
+        lines = self._rendered(exchange)
+        if self._withheld:
+            exchange.request.withhold(self._withheld)
+        exchange.request.headers.lines += lines
         return None
 
     def on_response(self, exchange: Exchange) -> Outcome:
         """Edit what the client gets."""
         if exchange.response is not None:
-            self._edit(exchange.response.headers, exchange)
+            kept, dropped = exchange.response.headers.lines, self._dropped
+            lines = self._rendered(exchange)
+            # All of it was checked: one pass over the list instead of one for each name.
+            if dropped:
+                kept[:] = [line for line in kept if line[0] not in dropped]
+            kept += lines
         return None
 
     def _take(self, templates: Iterable[tuple[bytes, TextTemplate]]) -> None:
@@ -87,18 +99,13 @@ class SetHeaders:
         constant = tuple((name, value) for name, value in self._lines if isinstance(value, bytes))
         self._constant = constant if len(constant) == len(self._lines) else None
 
-    def _edit(self, headers: Headers, exchange: Exchange) -> None:
-        lines = self._constant
-        if lines is None:
-            lines = tuple(
-                (name, value if isinstance(value, bytes) else rendered_value(value.render(exchange)))
-                for name, value in self._lines
-            )
-        # All of it was checked: one pass over the list instead of one for each name.
-        dropped = self._dropped
-        if dropped:
-            headers.lines[:] = [line for line in headers.lines if line[0] not in dropped]
-        headers.lines += lines
+    def _rendered(self, exchange: Exchange) -> tuple[tuple[bytes, bytes], ...]:
+        if self._constant is not None:
+            return self._constant
+        return tuple(
+            (name, value if isinstance(value, bytes) else rendered_value(value.render(exchange)))
+            for name, value in self._lines
+        )
 
 
 def _value(template: TextTemplate) -> Value:
@@ -115,9 +122,15 @@ EXAMPLES = (
         {"set": {"X-Client": "{client.ip}", "X-Tier": "gold"}, "remove": ["Cookie"]},
         (
             Call(
-                headers=(("Cookie", "a=1"), ("X-Tier", "lead"), ("X-Keep", "1")),
+                headers=(("Cookie", "a=1"), ("X-Tier", "lead"), ("X_Client", "10.0.0.1"), ("X-Keep", "1")),
                 status=200,
-                sent_fields={"x-client": "203.0.113.9", "x-tier": "gold", "cookie": None, "x-keep": "1"},
+                sent_fields={
+                    "x-client": "203.0.113.9",
+                    "x_client": None,
+                    "x-tier": "gold",
+                    "cookie": None,
+                    "x-keep": "1",
+                },
             ),
         ),
     ),

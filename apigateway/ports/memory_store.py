@@ -13,6 +13,9 @@ from apigateway.ports.memory_limits import COUNTERS, Counter
 
 SWEEP_EVERY = 16
 SWEPT_AT_ONCE = 8
+# A key of one request takes about 700 octets with its counter.
+MOST_KEYS = 200_000
+SAMPLED = 8
 
 
 class _Ending(Protocol):
@@ -27,7 +30,7 @@ class _EndingThings(Generic[K, E]):
     """A dict whose values end. What has ended is dropped a few at a time, when something is added or `sweep`
     is called: no timer, no pause, and never more dead ones than living ones for long.
 
-    A key leaves only by `sweep`, so that each stands in the queue exactly once.
+    A key leaves only by `sweep` and `evict`, so that each stands in the queue exactly once.
     """
 
     __slots__ = ("_queue", "by_key")
@@ -53,6 +56,22 @@ class _EndingThings(Generic[K, E]):
                 queue.append(key)
 
 
+    def evict(self, now: float) -> bool:
+        """Drop the one that ends soonest of the next few; tells whether it still lived.
+
+        The soonest of a sample, not of all: that costs the same however many there are, and what goes is among the
+        first to end nearly always.
+        """
+        queue, by_key = self._queue, self.by_key
+        soonest = queue.popleft()
+        for _ in range(min(SAMPLED - 1, len(queue))):
+            key = queue.popleft()
+            if by_key[key].ends < by_key[soonest].ends:
+                key, soonest = soonest, key
+            queue.append(key)
+        return by_key.pop(soonest).ends >= now
+
+
 class _Value:
     __slots__ = ("ends", "octets")
 
@@ -69,11 +88,17 @@ class MemoryStore:
     multiples of their period in UTC, and setting the machine's clock later moves no window and ends no key.
     One counter is a limit's key, algorithm and period together; a change of `limit` keeps what was counted.
     A cost above the limit can never be granted; its retry_after is the period.
+
+    It holds `most_keys`, and what the last sixteen calls added: clients may invent keys, and memory is finite. Past
+    that, those soonest to end are forgotten (about: see `evict`). evicted: how many were, before their end; a limit
+    that was forgotten begins anew.
     """
 
     shared = False
 
-    def __init__(self, clock: IClock) -> None:
+    def __init__(self, clock: IClock, *, most_keys: int = MOST_KEYS) -> None:
+        self.evicted = 0
+        self._most_keys = most_keys
         self._monotonic = clock.monotonic
         self._origin = clock.wall() - clock.monotonic()
         self._counters: _EndingThings[tuple[str, str, float], Counter] = _EndingThings()
@@ -156,7 +181,15 @@ class MemoryStore:
         if not self._calls % SWEEP_EVERY:
             self._counters.sweep(now, SWEPT_AT_ONCE)
             self._values.sweep(now, SWEPT_AT_ONCE)
+            while len(self) > self._most_keys:
+                self._evict(now)
         return now
+
+    def _evict(self, now: float) -> None:
+        """From whichever there are more of: a flood of counters costs no value, nor the other way round."""
+        counters, values = self._counters, self._values
+        things = counters if len(counters.by_key) >= len(values.by_key) else values
+        self.evicted += things.evict(now)
 
     def _counter(self, limit: Limit, now: float) -> Counter:
         key = (limit.key, limit.algorithm, limit.period)

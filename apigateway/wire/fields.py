@@ -84,7 +84,7 @@ class FieldTable:
     def look_up(self, name: bytes) -> tuple[bytes, int]:
         """(lower-case name, kind) of a name not met before."""
         lower = name.lower()
-        answer = lower, self._kind(lower)
+        answer = lower, self.kind(lower)
         if len(name) <= _LONGEST_NAME:
             _remember(self.names, name, answer)
         return answer
@@ -94,7 +94,8 @@ class FieldTable:
         if len(line) <= _LONGEST_LINE and field[0] not in _SECRET:
             _remember(self.lines, line, field)
 
-    def _kind(self, lower: bytes) -> int:
+    def kind(self, lower: bytes) -> int:
+        """What a field of this name, in lower case, is for us."""
         kind = self._kind_of(lower)
         if kind == PLAIN and b"_" in lower and self._forwarded:
             # Many servers read X_Real_IP and Content_Length as the names with a dash: a way around us.
@@ -170,5 +171,11 @@ def connection_options(value: bytes | None) -> ConnectionOptions:
 
 
 def allowed_trailers(lines: list[tuple[bytes, bytes]]) -> list[tuple[bytes, bytes]]:
-    """The trailer fields that may be passed on (RFC 9110 6.5.1)."""
-    return [line for line in lines if line[0] not in _NOT_IN_TRAILERS]
+    """The trailer fields (names in lower case) that may be passed on (RFC 9110 6.5.1).
+
+    Not what the gateway takes out of a request's head, either: who merges trailers into the head would
+    believe an X-Forwarded-For that nobody has looked at.
+    """
+    return [
+        line for line in lines if line[0] not in _NOT_IN_TRAILERS and REQUEST_FIELDS.kind(line[0]) == PLAIN
+    ]

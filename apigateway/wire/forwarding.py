@@ -20,14 +20,24 @@ _PORTED = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]+)?|([0-9.]+):[0-9]+")
 def client_address(peer: str, request: Request, trusted: IpSet) -> str:
     """The address that answers for a request: of the nearest hop that is not one of our own proxies.
 
-    From the right, past trusted hops; the lines of X-Forwarded-For are one list, in order; Forwarded is
-    read only where no X-Forwarded-For came. What is no address ends the walk at the last good hop, so
-    that nobody passes for another by way of what the proxies did not write (RFC 7239 8.1).
+    From the right, past trusted hops; the lines of X-Forwarded-For are one list, in order, and so are
+    those of Forwarded. What is no address ends the walk at the last good hop, so that nobody passes for
+    another by way of what the proxies did not write (RFC 7239 8.1). Where both fields came and lead to
+    different addresses, a proxy passed on what the client wrote in one of them: neither is believed, and
+    the peer answers.
     """
     if request.forwarded is None or peer not in trusted:
         return peer
+    ours, standard = _listed(request.forwarded), _elements(request.forwarded)
+    if not standard:
+        return _nearest(peer, ours, trusted)
+    found = _nearest(peer, _nodes(standard), trusted)
+    return found if not ours or found == _nearest(peer, ours, trusted) else peer
+
+
+def _nearest(peer: str, hops: list[str], trusted: IpSet) -> str:
     current = peer
-    for hop in reversed(_hops(request.forwarded)):
+    for hop in reversed(hops):
         address = _address(hop)
         if address is None:
             return current
@@ -58,8 +68,9 @@ def forwarded_lines(
 ) -> Lines:
     """The fields that tell an upstream where a request came from.
 
-    trusted: the peer is one of our proxies, so what it sent is continued; else it is replaced. port: the
-    port the client reached, where the authority does not say (default: the scheme's).
+    trusted: the peer is one of our proxies, so what it sent is continued; else it is replaced. Of
+    X-Forwarded-For and Forwarded both, as many hops from the right as they agree on. port: the port the
+    client reached, where the authority does not say (default: the scheme's).
     """
     if style == "none":
         return []
@@ -124,7 +135,7 @@ def _port(authority: bytes, scheme: str) -> bytes:
 
 def _forwarded(before: Lines, hops: list[str], peer: str, request: Request) -> bytes:
     chain = [value.decode("latin-1") for name, value in before if name == b"forwarded"]
-    if not chain:
+    if not chain or _listed(before):
         chain = [f"for={_node(hop)}" for hop in hops]
     element = f"for={_node(peer)}"
     if request.authority:
@@ -142,11 +153,29 @@ def _node(address: str) -> str:
 
 
 def _hops(forwarded: Lines) -> list[str]:
-    """The addresses that proxies wrote down, the client's first; "" for one that cannot be read."""
+    """The addresses that proxies wrote down, the client's first; "" for one that cannot be read.
+
+    Of two fields only what both say: it may be that proxies know the one, and pass the other on unread.
+    """
+    ours, standard = _listed(forwarded), _nodes(_elements(forwarded))
+    if not ours or not standard:
+        return ours or standard
+    agreed = 0
+    for mine, theirs in zip(reversed(ours), reversed(standard), strict=False):
+        if _address(mine) != _address(theirs):
+            break
+        agreed += 1
+    return ours[len(ours) - agreed :]
+
+
+def _listed(forwarded: Lines) -> list[str]:
+    """The members of X-Forwarded-For."""
     joined = [value for name, value in forwarded if name == b"x-forwarded-for"]
-    if joined:
-        return [hop.strip(" \t") for hop in b",".join(joined).decode("latin-1").split(",")]
-    return [element.get("for", "") for element in _elements(forwarded)]
+    return [hop.strip(" \t") for hop in b",".join(joined).decode("latin-1").split(",")] if joined else []
+
+
+def _nodes(elements: list[dict[str, str]]) -> list[str]:
+    return [element.get("for", "") for element in elements]
 
 
 def _elements(forwarded: Lines) -> list[dict[str, str]]:

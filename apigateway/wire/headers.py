@@ -64,6 +64,14 @@ class Headers:
             self.lines[:] = kept
         return found
 
+    def drop(self, names: frozenset[bytes]) -> None:
+        """Drop every field under these names, each as `folded` gives it, however its dashes are spelt."""
+        self.lines[:] = [
+            line
+            for line in self.lines
+            if (line[0].replace(b"_", b"-") if b"_" in line[0] else line[0]) not in names
+        ]
+
     def copy(self) -> Headers:
         return Headers(self.lines)
 
@@ -83,6 +91,11 @@ class Headers:
 
     def __repr__(self) -> str:
         return f"Headers({self.lines!r})"
+
+
+def folded(name: bytes) -> bytes:
+    """The one spelling of all names that CGI and its heirs take for the same: "-" for "_" (RFC 3875 4.1.18)."""
+    return name.replace(b"_", b"-")
 
 
 def checked(name: bytes, value: bytes) -> None:

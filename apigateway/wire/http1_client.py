@@ -7,7 +7,7 @@ from typing import Final
 
 from httptools import HttpResponseParser
 
-from apigateway.wire.errors import LocalProtocolError
+from apigateway.wire.errors import LocalProtocolError, Refused
 from apigateway.wire.fields import RESPONSE_FIELDS
 from apigateway.wire.framing import is_target, is_token, valid_host
 from apigateway.wire.headers import Headers
@@ -19,6 +19,8 @@ from apigateway.wire.response_head import ResponseHead
 
 # Methods that mean to send a body: they say so when it is empty (RFC 9110 8.6).
 _WITH_BODY: Final = frozenset((b"POST", b"PUT", b"PATCH"))
+# Interim responses to one request (RFC 9110 15.2 sets no bound): past these, an upstream is only keeping us awake.
+_MOST_INTERIMS: Final = 100
 
 
 class Http1Client(Http1Reader):
@@ -32,7 +34,7 @@ class Http1Client(Http1Reader):
     PARSER = HttpResponseParser
     CHUNKED_HEAD = b"HTTP/1.1 200 \r\nTransfer-Encoding: chunked\r\n\r\n"
 
-    __slots__ = ("_busy", "_persist", "_request", "_response", "_sending", "keep_alive_timeout")
+    __slots__ = ("_busy", "_interims", "_persist", "_request", "_response", "_sending", "keep_alive_timeout")
 
     keep_alive_timeout: float | None
     """Seconds the upstream said it keeps an idle connection, by its last response; None: it did not say."""
@@ -43,6 +45,7 @@ class Http1Client(Http1Reader):
         self._response: Response | None = None
         self._sending = BodyWriter()
         self._busy = False
+        self._interims = 0
         self._persist = True
         self.keep_alive_timeout = None
 
@@ -69,6 +72,7 @@ class Http1Client(Http1Reader):
         if self._state != HEAD:
             self._begin_message()
         self._busy = True
+        self._interims = 0
         self._request = request
         framing = b""
         if request.length == 0 and method not in _WITH_BODY:
@@ -154,10 +158,14 @@ class Http1Client(Http1Reader):
         if self._doubt is not None:
             raise self._doubt
         message = read.message
-        self._events.append(message)
         if isinstance(message, Interim):
+            self._interims += 1
+            if self._interims > _MOST_INTERIMS:
+                raise Refused(502, "The upstream sends interim responses without end.", "RFC 9110 15.2")
+            self._events.append(message)
             self._begin_message()
             return
+        self._events.append(message)
         self._response = message
         self.keep_alive_timeout = read.keep_alive_timeout
         self._persist = self._persist and read.persistent

@@ -52,6 +52,7 @@ class Http1Reader:
         "_body",
         "_chunks",
         "_complete",
+        "_count",
         "_data",
         "_doubt",
         "_events",
@@ -70,6 +71,7 @@ class Http1Reader:
         "_state",
         "_table",
         "_tail",
+        "_whole",
     )
 
     #: The parser of a message's head.
@@ -82,6 +84,7 @@ class Http1Reader:
     def __init__(self, limits: Limits, table: FieldTable) -> None:
         self._limits = limits
         self._table = table
+        self._whole = min(limits.max_head, limits.max_field)  # a head of no more octets is within both
         self._few_lines = limits.max_fields + 2  # ends of the first line, of every field, and of the empty one
         self._data = b""
         self._at = 0
@@ -97,6 +100,7 @@ class Http1Reader:
         self._parser: Parser | None = None
         self._doubt: Refused | None = None
         self._headed = self._complete = False
+        self._count = 0
         self._lines: list[tuple[bytes, bytes]] = []
         self._special: dict[int, bytes] = {}
         self._forwarded: list[tuple[bytes, bytes]] | None = None
@@ -137,7 +141,7 @@ class Http1Reader:
         """Add octets to those held and read on."""
         if self._state == HEAD and not self._head and self._at >= len(self._data):
             end = data.find(_END) + 4
-            if 4 < end <= self._limits.max_field:
+            if 4 < end <= self._whole:
                 return self._take_head(data, end)
         self._data = self._data[self._at :] + data if self._at < len(self._data) else data
         self._at = 0
@@ -149,6 +153,7 @@ class Http1Reader:
         Where anything is out of the ordinary, everything is begun anew on the long way, which knows what to say.
         """
         head = data if end == len(data) else data[:end]
+        self._parser = None
         try:
             self.PARSER(_NO_CALLBACKS).feed_data(head)
         except (HttpParserError, HttpParserUpgrade):
@@ -272,7 +277,11 @@ class Http1Reader:
         if end >= 0:
             self._finish_head(head)
 
+    def _check_blank(self, head: bytes) -> None:
+        """Refuse a head, be it not complete, for what empty lines there are before it."""
+
     def _check_head(self, head: bytes) -> None:
+        self._check_blank(head)
         if self._line_too_long(head):
             raise Refused(414, "The request target is too long.", "RFC 9110 15.5.15")
         if len(head) > self._limits.max_head:
@@ -280,12 +289,15 @@ class Http1Reader:
 
     def _finish_head(self, head: bytes) -> None:
         if not self._headed:
-            # Only empty lines so far (RFC 9112 2.2), or HTTP/2's preface: llhttp waits for more of it.
+            # Only empty lines so far (RFC 9112 2.2), or HTTP/2's preface: llhttp waits for more of it. What
+            # follows may come the short way, and would then leave this parser to a body it has no head of.
             self._head = b""
+            self._parser = None
             self._blank(head)
             return
         limits = self._limits
-        if len(self._lines) + len(self._special) + len(self._forwarded or ()) > limits.max_fields:
+        self._check_blank(head)
+        if self._count > limits.max_fields:
             raise Refused(431, "There are too many fields.", "RFC 6585 5")
         if len(head) > limits.max_field and any(
             len(line) > limits.max_field for line in head.split(b"\r\n")[1:]
@@ -341,6 +353,7 @@ class Http1Reader:
             self._parser = self.PARSER(self)
             self._parser.feed_data(self.CHUNKED_HEAD)
             self._special = {}
+        self._count = 0
 
     def _read_chunked(self) -> None:
         data, at = self._data, self._at
@@ -392,7 +405,7 @@ class Http1Reader:
         limits = self._limits
         lines = self._lines
         size = sum(len(name) + len(value) + 4 for name, value in lines)
-        if size > limits.max_trailers or len(lines) > limits.max_fields:
+        if size > limits.max_trailers or self._count > limits.max_fields:
             raise Refused(431, "The trailer fields are too large.", "RFC 6585 5")
         extra = self._fed - self._body - size - _CHUNK_COST * self._chunks
         if extra > limits.max_chunk_extensions + limits.max_fields:
@@ -417,6 +430,7 @@ class Http1Reader:
     # ---- called by httptools
 
     def on_header(self, name: bytes, value: bytes) -> None:
+        self._count += 1  # lines as sent: the repeated ones among the special are joined
         lower, kind = self._table.names.get(name) or self._table.look_up(name)
         if kind == PLAIN:
             self._lines.append((lower, value))

@@ -24,6 +24,9 @@ STATUS_LINES: Final = {
 _ODD: Final = frozenset((*range(100, 200), 204, 304))
 # The longest method that llhttp knows and a version leave less than this beside the target.
 _LINE_ROOM: Final = 64
+# Octets of empty lines before a request. RFC 9112 2.2 asks for one line; without a bound, each would be a way
+# to keep an idle connection for a while more.
+_MOST_BLANK: Final = 16
 
 
 class Http1Server(Http1Reader):
@@ -38,7 +41,7 @@ class Http1Server(Http1Reader):
     BLANK_BEFORE = True
     CHUNKED_HEAD = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
 
-    __slots__ = ("_answer", "_final", "_persist", "_request", "_scheme")
+    __slots__ = ("_answer", "_blanks", "_final", "_persist", "_request", "_scheme")
 
     def __init__(self, limits: Limits, scheme: str = "http") -> None:
         """scheme: "http" or "https", as the listener speaks."""
@@ -46,6 +49,7 @@ class Http1Server(Http1Reader):
         self._scheme = scheme
         self._request: Request | None = None
         self._answer = BodyWriter()
+        self._blanks = 0
         self._final = False
         self._persist = True
 
@@ -195,6 +199,12 @@ class Http1Server(Http1Reader):
             raise unsupported_version()
         if head.strip(b"\r\n"):
             raise Refused(400, "The head is not one of HTTP.", "RFC 9112 2")
+        self._check_blank(head)
+        self._blanks += len(head)
+
+    def _check_blank(self, head: bytes) -> None:
+        if self._blanks + len(head) - len(head.lstrip(b"\r\n")) > _MOST_BLANK:
+            raise Refused(400, "There are too many empty lines before a request.", "RFC 9112 2.2")
 
     def _on_head(self, line: bytes) -> None:
         longest = self._limits.max_target
@@ -202,6 +212,7 @@ class Http1Server(Http1Reader):
         if self._doubt is not None:
             raise self._doubt
         self._request = request
+        self._blanks = 0
         events = self._events
         events.append(request)
         length = request.length

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 from ipaddress import (
     IPv4Address,
     IPv4Network,
@@ -35,17 +36,31 @@ def unmapped(address: Address) -> Address:
     return address if mapped is None else mapped
 
 
+@lru_cache(_MOST_ANSWERS)
+def network_of(ip: str, ipv6_prefix: int) -> str:
+    """The IPv6 network that an address belongs to ("2001:db8::/64"); an IPv4 address, and what is none, as it is.
+
+    An IPv6 client has a whole network to call from (RFC 6177), an IPv4 client one address.
+    """
+    address = parse_address(ip)
+    if not isinstance(address, IPv6Address):
+        return ip
+    return str(IPv6Network((int(address), ipv6_prefix), strict=False))
+
+
 class IpSet:
     """Which addresses are meant: "192.0.2.1", "10.0.0.0/8", "10.0.0.1-10.0.0.9", the same in IPv6.
 
     Kept as a set of network numbers for each prefix length, so that a look-up costs one step per length
     used, however many entries there are. Answers are remembered, a bounded number of them. Host bits below
-    a prefix are ignored. ValueError names the entry that cannot be read.
+    a prefix are ignored. unknown: whether the set holds what is no address. ValueError names the entry that cannot be
+    read.
     """
 
-    __slots__ = ("_answers", "_v4", "_v6")
+    __slots__ = ("_answers", "_unknown", "_v4", "_v6")
 
-    def __init__(self, entries: Iterable[str]) -> None:
+    def __init__(self, entries: Iterable[str], *, unknown: bool = False) -> None:
+        self._unknown = unknown
         v4: dict[int, set[int]] = {}
         v6: dict[int, set[int]] = {}
         for entry in entries:
@@ -61,7 +76,7 @@ class IpSet:
         return bool(self._v4 or self._v6)
 
     def __contains__(self, ip: str) -> bool:
-        """Whether the set holds an address; False for what is no address."""
+        """Whether the set holds an address; for what is no address, `unknown`."""
         answer = self._answers.get(ip)
         if answer is None:
             answer = self._look_up(ip)
@@ -73,7 +88,7 @@ class IpSet:
     def _look_up(self, ip: str) -> bool:
         address = parse_address(ip)
         if address is None:
-            return False
+            return self._unknown
         number = int(address)
         lengths = self._v4 if address.version == 4 else self._v6
         return any(number >> shift in numbers for shift, numbers in lengths)

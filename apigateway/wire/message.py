@@ -34,6 +34,7 @@ class Request:
     persistent: the client lets the connection be used again.
     trailers_welcome: the client sent `TE: trailers`.
     trailers: fields after the body, once the end came with some.
+    withheld: names (as `folded` gives them) that the trailers may not bring to the upstream either; see `withhold`.
     body: the buffered body (apigateway.body.Body) where a step asked for one, else None.
     """
 
@@ -45,6 +46,7 @@ class Request:
     trailers_welcome = False
     forwarded: list[tuple[bytes, bytes]] | None = None
     trailers: Headers | None = None
+    withheld: frozenset[bytes] = frozenset()
     body: Any = None
     query: bytes | None = None
 
@@ -79,6 +81,13 @@ class Request:
         mark = target.find(b"?")
         self.path = target if mark < 0 else target[:mark]
         self.query = None if mark < 0 else target[mark + 1 :]
+
+    def withhold(self, names: frozenset[bytes]) -> None:
+        """Drop what the client sent under these names (each as `folded` gives it), in whatever spelling, and keep it
+        from arriving in a trailer field, which is read long after."""
+        self.headers.drop(names)
+        if self.length != 0:
+            self.withheld |= names
 
 
 class Response:

@@ -18,7 +18,8 @@ class PathRules:
     """What to do with paths that two programs may read differently.
 
     dot_segments: "." and "..", in whatever spelling. encoded_slashes: %2F and %5C inside a segment.
-    empty_segments: "//". Refusing is a 400; "normalise" and "merge" rewrite the path for everybody.
+    empty_segments: "//", and "/;x/", which is that for who drops parameters. Refusing is a 400;
+    "normalise" and "merge" rewrite the path for everybody.
     """
 
     dot_segments: Literal["refuse", "normalise"] = "refuse"
@@ -40,7 +41,7 @@ def split_path(path: bytes, rules: PathRules = DEFAULT_RULES) -> tuple[bytes, li
     if path[:1] != b"/":
         return _refused("The path does not begin with a slash.", "RFC 9112 3.2.1")
     text = path.decode("latin-1")  # searched as text, which is quicker than as bytes
-    if "%" in text or "/." in text or "//" in text or "\\" in text or not text.isascii():
+    if "%" in text or "/." in text or "//" in text or "/;" in text or "\\" in text or not text.isascii():
         return _split_carefully(path, rules)
     return path, text[1:].split("/")
 
@@ -72,7 +73,7 @@ def _normalised(
     kept: list[tuple[bytes, str]] = []
     last = len(segments) - 1
     for index, (raw, text) in enumerate(segments):
-        if not text and index != last and rules.empty_segments != "keep":
+        if text[:1] in ("", ";") and index != last and rules.empty_segments != "keep":
             if rules.empty_segments == "refuse":
                 return _refused("The path holds an empty segment.", "RFC 3986 3.3")
         elif _is_dots(text):

@@ -60,6 +60,34 @@ def test_check_tells_everything_at_once(call: Call, tmp_path: Path) -> None:
     assert "rate-limit" in {problem["hint"] for problem in told["problems"]}
 
 
+@pytest.mark.parametrize(
+    ("good", "bad", "pointer"),
+    [
+        ("base_path: /shop", "base_path: shop", "/apis/0/base_path"),
+        ("base_path: /shop", 'base_path: "/{a}/{a}"', "/apis/0/base_path"),
+        ("/items/{id}", "/{id}/{id}", "/apis/0/routes/1/match/path"),
+        ("path: /closed", "path: /closed, path_prefix: /", "/apis/0/routes/3/match/path_prefix"),
+        ("upstream: stable}\n      - {name: item", "upstream: stab}\n      - {name: item", "/apis/0/routes/0/upstream"),
+        ("- name: stable", "- name: stable\n    balance: consistent-hash\n    hash_on: {source: header}",
+         "/upstreams/0/hash_on/name"),
+        ("- name: stable", "- name: stable\n    balance: consistent-hash\n    hash_on: {source: expression}",
+         "/upstreams/0/hash_on/name"),
+    ],
+)
+def test_one_mistake_is_one_problem(call: Call, tmp_path: Path, good: str, bad: str, pointer: str) -> None:
+    assert SHOP.count(good) == 1
+    result = call("check", written(tmp_path, SHOP.replace(good, bad)), "--json")
+    assert result.exit_code == 1
+    assert [each["pointer"] for each in json.loads(result.stdout)["problems"] if not each["warning"]] == [pointer]
+
+
+def test_mistakes_at_two_places_are_two_problems(call: Call, tmp_path: Path) -> None:
+    broken = SHOP.replace("base_path: /shop", "base_path: shop").replace("policy: maintenance", "policy: maintenence")
+    told = json.loads(call("check", written(tmp_path, broken), "--json").stdout)
+    places = {"/apis/0/base_path", "/apis/0/routes/3/pre_flow/request/0/policy"}
+    assert {each["pointer"] for each in told["problems"] if not each["warning"]} == places
+
+
 def test_check_warns_of_an_unset_variable_and_strict_refuses_it(
     call: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,16 +70,18 @@ def test_it_serves_until_it_is_told_to_end(
     assert [json.loads(line)["status"] for line in exchanges] == [200]
 
 
-def test_run_logs_to_standard_error_and_leaves_standard_output_to_the_gateway(
-    processes: Processes, file: Path, address: TcpAddress
-) -> None:
-    command = [*RUN, str(file), f"--pidfile={file}.pid"]
-    process = processes.begin(command, address, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
-    assert process.stdout is not None
-    assert json.loads(process.stdout.readline())["message"] == "serving"
-    assert int(Path(f"{file}.pid").read_text()) == process.pid
-    process.terminate()
-    out, errors = process.communicate(timeout=20)
+def test_run_logs_to_standard_error_and_leaves_standard_output_to_the_gateway(file: Path) -> None:
+    process = subprocess.Popen(
+        [*RUN, str(file), f"--pidfile={file}.pid"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert process.stdout is not None
+        assert json.loads(process.stdout.readline())["message"] == "serving"
+        assert int(Path(f"{file}.pid").read_text()) == process.pid
+        process.terminate()
+        out, errors = process.communicate(timeout=20)
+    finally:
+        process.kill()
     assert "starting up" in errors
     assert all(line.startswith("{") for line in out.splitlines())
 

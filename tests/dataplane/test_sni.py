@@ -209,7 +209,7 @@ def speak_plainly(port: int) -> bytes:
 @ensureDeferred
 async def test_renewed_files_are_served_and_broken_ones_are_not(authority: Authority, serve: Any) -> None:
     """RC-O17: new handshakes show the new serial, standing connections go on, a broken pair changes nothing."""
-    paths = authority.write("a", authority.ca.issue_cert("a.test", not_after=NOW + timedelta(seconds=60)))
+    paths = authority.write("a", authority.ca.issue_cert("a.test", not_after=datetime.now(UTC) + timedelta(seconds=60)))
     other = authority.pair("other.test")
     settings = ListenerTlsSettings()
     files = CertificateFiles(paths)

@@ -16,12 +16,12 @@ from apigateway.errors import ConfigurationRefused
 from apigateway.flow.exchange import Connection, Exchange
 from apigateway.flow.explain_route import explain
 from apigateway.flow.faults import INTERNAL, Fault
+from apigateway.flow.hidden_routes import hidden_routes
 from apigateway.flow.hostnames import covers, normal_host
 from apigateway.flow.interfaces import ICondition
 from apigateway.flow.path_tree import Node, exact_template, strip_prefix, walk
 from apigateway.flow.route_checks import media_type_parameter, query_value
 from apigateway.flow.routing import Match, NoRoute, Router, WrongMethod
-from apigateway.flow.shadowing import shadowed
 from apigateway.wire.headers import Headers
 from apigateway.wire.message import Request
 
@@ -546,7 +546,7 @@ def test_the_root_of_an_api_has_both_forms() -> None:
     assert [template.shape for template in exact_template("/users", "/")] == [("users",), ("users", "")]
 
 
-# ---- shadowed routes
+# ---- hidden routes
 
 
 @pytest.mark.parametrize(
@@ -568,18 +568,18 @@ def test_the_root_of_an_api_has_both_forms() -> None:
         ({"path_prefix": "/x"}, {"path": "/x"}, False),
     ],
 )
-def test_shadowed_routes_are_reported(first: dict[str, Any], second: dict[str, Any], hidden: bool) -> None:
+def test_hidden_routes_are_reported(first: dict[str, Any], second: dict[str, Any], hidden: bool) -> None:
     router = routes({"name": "b", **second}, {"name": "a", **first})
-    pairs = [(route.route.name, by.route.name) for route, by in shadowed(router)]
+    pairs = [(route.route.name, by.route.name) for route, by in hidden_routes(router)]
     assert pairs == ([("b", "a")] if hidden else [])
 
 
-def test_a_route_that_is_open_at_one_of_its_hosts_is_not_shadowed() -> None:
+def test_a_route_that_is_open_at_one_of_its_hosts_is_not_hidden() -> None:
     first = api("a", [{"name": "a", "path": "/x"}], hosts=["one.test"])
     second = api("b", [{"name": "b", "path": "/x"}], hosts=["one.test", "two.test"])
-    assert shadowed(router_of(first, second)) == []
+    assert hidden_routes(router_of(first, second)) == []
     third = api("b", [{"name": "b", "path": "/x"}], hosts=["one.test"])
-    assert len(shadowed(router_of(first, third))) == 1
+    assert len(hidden_routes(router_of(first, third))) == 1
 
 
 # ---- explaining
@@ -636,7 +636,7 @@ def test_ten_thousand_routes_are_all_found() -> None:
     assert taken(many, "/svc0/7/0") == "r0-0"
     assert taken(many, "/svc999/7/9") == "r999-9"
     assert taken(many, "/svc999/7/10") == "404"
-    assert shadowed(many) == []
+    assert hidden_routes(many) == []
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,18 @@ async def test_rc_o35_2_an_empty_configuration_is_an_error_not_the_end_of_all_ap
 
 
 @ensureDeferred
+async def test_rc_o35_1_a_file_cut_between_its_parts_does_not_take_the_apis_away(stage: Stage) -> None:
+    origin = await stage.origin()
+    gateway = await stage.serve(three(origin, "v1"))
+    whole = gateway.file.read_text()
+    for end in [place for place in range(len(whole)) if whole.startswith("\n", place)]:
+        if end < whole.index("apis:"):
+            gateway.file.write_text(whole[: end + 1])
+            assert not (await gateway.reload())["taken"], whole[:end]
+    assert [answer.status for answer in await ask_all(stage)] == [200] * 3
+
+
+@ensureDeferred
 async def test_rc_o35_2_an_empty_list_of_apis_that_is_meant_is_taken(stage: Stage) -> None:
     origin = await stage.origin()
     gateway = await stage.serve(three(origin, "v1"))

@@ -9,7 +9,7 @@ from apigateway.flow.route_checks import Check, HeaderCheck, QueryCheck
 from apigateway.flow.routing import Router
 
 
-def shadowed(router: Router) -> list[tuple[RouteEntry, RouteEntry]]:
+def hidden_routes(router: Router) -> list[tuple[RouteEntry, RouteEntry]]:
     """Pairs of a route and the one that stands before it, in order of names.
 
     A route is reported where at each of its places (host and path) one other route is preferred, takes all of
