@@ -145,6 +145,7 @@ class GatewayService(MultiService):
         means = Means(
             clock=clock, random=parts.random, timers=timers, store=MemoryStore(clock), events=self.events,
             metrics=self.metrics, shared=Shared(), names=names, connect=self._connect, turn=self._turn,
+            hide_in_logs=self._access_log.hide if self._access_log else lambda name: None,
         )
         self.worker = Worker(
             Candidate(configuration, checked.draft), means, parts.states, (self._records,), self._prepare,

@@ -124,7 +124,7 @@ class World:
         means = Means(
             clock=clock, random=SystemRandom(), timers=timers, store=MemoryStore(clock), events=events,
             metrics=self.metrics, shared=Shared(), connect=self._connect, turn=lambda: succeed(None),
-            names=Names(ListedNames({}), timers, clock.monotonic, events, 300.0),
+            names=Names(ListedNames({}), timers, clock.monotonic, events, 300.0), hide_in_logs=lambda name: None,
         )
         deployment = Deployment(means, checked.configuration, checked.draft, "bench")
         live: list[Any] = []

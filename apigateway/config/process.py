@@ -153,6 +153,10 @@ class ProcessSettings(Settings):
     trusted_proxies: tuple[str, ...] = Field(
         default=(), description="Peers whose forwarding fields are believed."
     )
+    trusted_fields: Literal["x-forwarded", "rfc7239"] = Field(
+        default="x-forwarded",
+        description="Which fields those proxies write; those of the other kind are the client's, and dropped.",
+    )
     policy_paths: tuple[FolderPath, ...] = Field(
         default=(), description="Folders whose *.py files are policies."
     )

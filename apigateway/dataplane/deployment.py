@@ -47,6 +47,7 @@ class Means:
     names: Names
     connect: Connect
     turn: Callable[[], Deferred[None]]
+    hide_in_logs: Callable[[str], None]
 
 
 class Deployment:
@@ -154,7 +155,7 @@ class Deployment:
                 clock=means.clock, random=means.random, timers=means.timers, store=means.store, events=means.events,
                 metrics=means.metrics, consumers=consumers, environment=self._configuration.environment,
                 place=unit.info.place, api=unit.info.api, route=unit.info.route,
-                shared=partial(means.shared.get, self),
+                shared=partial(means.shared.get, self), hide_in_logs=means.hide_in_logs,
             )
             await self._provision_one(unit, services)
             if means.clock.monotonic() - began > SLICE:

@@ -19,7 +19,9 @@ from apigateway.flow.target_state import HealthChange, TargetState
 from apigateway.flow.upstream import CompiledUpstream
 from apigateway.ports.interfaces import IClock, IEventLog, IExchangeLog, IMetrics, IRandom, ITimers
 
-FULL: Final = AttemptFailure(faults.OVERLOADED, "connect-failure", False, "the target has as many connections as it may")
+FULL: Final = AttemptFailure(
+    faults.OVERLOADED, "connect-failure", False, "the target has as many connections as it may"
+)
 
 
 class WorkerDriver:

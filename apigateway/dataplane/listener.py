@@ -32,7 +32,7 @@ class Listener(Factory):
 
     def __init__(
         self, settings: ListenerSettings, driver: WorkerDriver, timers: ITimers, now: Callable[[], float],
-        trusted: IpSet,
+        trusted: IpSet, trusted_fields: str = "x-forwarded",
     ) -> None:
         self.name = settings.name
         self.driver = driver
@@ -44,10 +44,11 @@ class Listener(Factory):
         self.draining = False
         self.connections: set[Downstream] = set()
         self._empty: list[Deferred[None]] = []
-        self.apply(settings, trusted)
+        self.apply(settings, trusted, trusted_fields)
 
-    def apply(self, settings: ListenerSettings, trusted: IpSet) -> None:
-        """Limits and trust for connections from now on."""
+    def apply(self, settings: ListenerSettings, trusted: IpSet, trusted_fields: str) -> None:
+        """Limits and trust for connections from now on. trusted_fields: the kind that trusted proxies write."""
+        self._by_forwarded = trusted_fields == "rfc7239"
         self.settings = settings
         self.trusted = trusted
         given = settings.limits
@@ -90,6 +91,8 @@ class Listener(Factory):
 
     def look_through(self, connection: Connection, request: Request) -> str:
         """The client behind a trusted proxy; the scheme that it used becomes the request's."""
+        lines = request.forwarded or ()
+        request.forwarded = [line for line in lines if (line[0] == b"forwarded") is self._by_forwarded]
         request.scheme = trusted_scheme_host(connection.peer, request, self.trusted)[0]
         return client_address(connection.peer, request, self.trusted)
 

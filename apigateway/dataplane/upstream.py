@@ -109,6 +109,10 @@ class UpstreamConnection:
             else:
                 self._refused(event)  # type: ignore[arg-type]
                 return
+        self._read_through()
+
+    def _read_through(self) -> None:
+        """All that a read brought was told."""
         if self._machine is not None:
             if self._head_seen and not self._held_back:
                 self._deadline.at(self._now() + self._idle_timeout)

@@ -95,7 +95,8 @@ class Worker(Service):
         if settings.tls is not None:
             tls = ListenerTlsContext(settings.name, settings.tls, configuration.certificates, means.events)
         listener = Listener(
-            settings, self.driver, means.timers, means.clock.monotonic, IpSet(configuration.trusted_proxies)
+            settings, self.driver, means.timers, means.clock.monotonic, IpSet(configuration.trusted_proxies),
+            configuration.trusted_fields,
         )
         return Bound(listener, tls, make_endpoint(settings, tls.context if tls else None))
 
@@ -265,7 +266,7 @@ class Worker(Service):
             if bound.tls is not None and tls is not None:
                 bound.tls.take(tls)
                 bound.tls.flag_expired(self._now())
-            bound.listener.apply(settings, trusted)
+            bound.listener.apply(settings, trusted, configuration.trusted_fields)
 
     # ---- IWorker
 

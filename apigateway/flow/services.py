@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import Any, TypeVar
 
 from apigateway.config.model import Consumer
 from apigateway.ports.interfaces import IClock, IEventLog, IMetrics, IRandom, IStateStore, ITimers
 from apigateway.ports.memory import NullMetrics
+from apigateway.text import parse_date
 
 T = TypeVar("T")
 
@@ -71,7 +71,7 @@ class Consumers:
 
 
 def _seconds(date: str | None) -> float | None:
-    return None if date is None else datetime.fromisoformat(date).timestamp()
+    return None if date is None else parse_date(date).timestamp()
 
 
 @dataclass(frozen=True)

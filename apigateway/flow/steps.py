@@ -209,7 +209,7 @@ def _snapshot(exchange: Exchange) -> Callable[[], None]:
     """Remember head, body and identity; the function returned puts them back."""
     request, response, identity = exchange.request, exchange.response, exchange.identity
     lines, method, target = list(request.headers.lines), request.method, request.target
-    authority = request.authority
+    authority, withheld = request.authority, request.withheld
     request_body = request.body
     response_body = None if response is None else response.body
     bodies = [(body, body.data) for body in (request_body, response_body) if body is not None]
@@ -218,7 +218,7 @@ def _snapshot(exchange: Exchange) -> Callable[[], None]:
 
     def restore() -> None:
         request.headers.lines[:] = lines
-        request.method, request.authority = method, authority
+        request.method, request.authority, request.withheld = method, authority, withheld
         request.retarget(target)
         for body, octets in bodies:
             if body.data is not octets:

@@ -33,7 +33,9 @@ class Config(Settings):
     headers: dict[str, str] = Field(default={}, description="Header fields of the answer, name to value.")
     body: str | None = Field(default=None, description="Its body, as written.")
     bodies: dict[str, str] = Field(default={}, description="Media type to body, where the client may choose.")
-    delay: Duration | None = Field(default=None, description="How long to wait before the answer; less than the step's timeout.")
+    delay: Duration | None = Field(
+        default=None, description="How long to wait before the answer; less than the step's `timeout`."
+    )
 
 
 @implementer(IOnRequest)

@@ -7,7 +7,7 @@ consumer (or subject) are counted by address; requests without the header, or wi
 share one counter. An IPv6 client may call from any address of its network: all of a network of
 `ipv6_prefix` (64 bits, unless set) share one counter; every IPv4 address has its own.
 
-A worker holds 200,000 counters that are not shared; past that, those soonest to end are forgotten.
+In its memory a worker holds about 200,000 counters; past that, those soonest to end are forgotten.
 
 Past the limit the answer is 429 with `Retry-After`. Answers tell how the limits stand in `RateLimit` and
 `RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10), or, by `headers`, in the older

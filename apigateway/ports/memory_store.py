@@ -55,7 +55,6 @@ class _EndingThings(Generic[K, E]):
             else:
                 queue.append(key)
 
-
     def evict(self, now: float) -> bool:
         """Drop the one that ends soonest of the next few; tells whether it still lived.
 

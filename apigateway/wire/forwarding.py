@@ -184,7 +184,10 @@ def _elements(forwarded: Lines) -> list[dict[str, str]]:
     After such a one reading goes on at the next comma: what a client wrote badly, a quote left open, must
     not hide what a proxy added behind it.
     """
-    text = ",".join(value.decode("latin-1") for name, value in forwarded if name == b"forwarded")
+    values = [value for name, value in forwarded if name == b"forwarded"]
+    if not values:
+        return []
+    text = b",".join(values).decode("latin-1")
     elements: list[dict[str, str]] = []
     element: dict[str, str] = {}
     at = 0

@@ -10,6 +10,7 @@ from typing import Final
 # (a field value holds no CR, LF or NUL; nor any other control but HTAB here).
 _NAME: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _BAD_VALUE: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_UNDERSCORE: Final = 0x5F
 
 
 class Headers:
@@ -66,10 +67,11 @@ class Headers:
 
     def drop(self, names: frozenset[bytes]) -> None:
         """Drop every field under these names, each as `folded` gives it, however its dashes are spelt."""
+        # Asking for the octet is quicker than asking for b"_", and than folding every name.
         self.lines[:] = [
             line
             for line in self.lines
-            if (line[0].replace(b"_", b"-") if b"_" in line[0] else line[0]) not in names
+            if (folded(line[0]) if _UNDERSCORE in line[0] else line[0]) not in names
         ]
 
     def copy(self) -> Headers:

@@ -73,7 +73,8 @@ class Request:
         else:
             self.path, self.query = target[:mark], target[mark + 1 :]
         if others:
-            self.__dict__.update(others)
+            for name, value in others.items():
+                setattr(self, name, value)
 
     def retarget(self, target: bytes) -> None:
         """Set the target, and path and query with it."""

@@ -123,6 +123,14 @@ def test_a_subject_with_half_a_surrogate_does_not_cost_the_line() -> None:
     assert Written().line(identity=Identity("a\udc80"))["consumer"] == "a\udc80"
 
 
+def test_a_name_that_is_learnt_later_is_hidden_from_then_on() -> None:
+    written = Written()
+    assert written.line(b"/?k=k1")["target"] == "/?k=k1"
+    written.log.hide("k")
+    line = written.line(b"/?k=k1&k=k1", headers=((b"referer", b"https://a.test/?k=k1"),))
+    assert (line["target"], line["referer"]) == ("/?k=***&k=***", "https://a.test/?k=***")
+
+
 def test_an_exchange_that_cannot_be_told_is_told_of() -> None:
     line = Written().line(steps_done="never")
     assert line["id"] == "'x-1'"

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from apigateway.ports.interfaces import Limit
 from apigateway.ports.memory import ManualClock, MemoryStore
+from apigateway.ports.memory_store import SWEEP_EVERY
 
 gaps = st.lists(st.floats(0.0, 3.0, allow_subnormal=False), min_size=1, max_size=120)
 
@@ -111,3 +112,55 @@ def test_a_fixed_window_is_aligned_to_utc() -> None:
     clock = ManualClock(monotonic=77.7, wall=1_700_000_000.0)  # 20 s into a minute
     store = MemoryStore(clock)
     assert round(store.take([Limit("k", 2, 60.0, "fixed-window")]).standings[0].reset_after, 6) == 40.0
+
+
+def test_no_more_keys_are_held_than_may_be() -> None:
+    clock = ManualClock()
+    store = MemoryStore(clock, most_keys=100)
+    for caller in range(5000):
+        assert store.take([Limit(f"caller-{caller}", 5, 3600.0)]).granted
+        store.put(f"value-{caller}", b"", 3600.0)
+        clock.advance(0.001)
+        assert len(store) <= 100 + SWEEP_EVERY
+    assert store.evicted == 10_000 - len(store)
+
+
+def test_what_ends_late_outlasts_a_flood_of_what_ends_soon() -> None:
+    clock = ManualClock()
+    store = MemoryStore(clock, most_keys=400)
+    slow = [Limit(f"slow-{number}", 1, 3600.0) for number in range(10)]
+    assert all(store.take([rule]).granted for rule in slow)
+    for caller in range(20_000):
+        store.take([Limit(f"caller-{caller}", 5, 60.0)])
+        clock.advance(0.001)
+    assert store.evicted > 19_000
+    assert not any(store.take([rule]).granted for rule in slow)
+
+
+def test_a_flood_of_counters_costs_no_value() -> None:
+    clock = ManualClock()
+    store = MemoryStore(clock, most_keys=100)
+    store.put("nonce", b"1", 10.0)
+    for caller in range(5000):
+        store.take([Limit(f"caller-{caller}", 5, 3600.0)])
+    assert store.get("nonce") == b"1"
+
+
+def test_what_has_ended_is_not_counted_as_evicted() -> None:
+    clock = ManualClock()
+    store = MemoryStore(clock, most_keys=10)
+    store.take([Limit(f"caller-{caller}", 5, 1.0) for caller in range(1000)])
+    clock.advance(2.0)
+    for _ in range(SWEEP_EVERY):
+        store.take([Limit("steady", 5, 1.0)])
+    assert len(store) <= 10
+    assert store.evicted == 0
+
+
+def test_no_rule_of_a_call_is_evicted_by_the_next_of_it() -> None:
+    clock = ManualClock()
+    store = MemoryStore(clock, most_keys=1)
+    rules = [Limit(f"rule-{number}", 1, 60.0) for number in range(16)]
+    assert store.take(rules).granted
+    assert len(store) == 16
+    assert not store.take(rules).granted

@@ -110,6 +110,40 @@ def test_reads(source: str, value: object) -> None:
 
 
 @pytest.mark.parametrize(
+    ("target", "path"),
+    [
+        (b"/cond;x/secret", "/cond/secret"),
+        (b"/cond%3Bx/secret;v=1?a;b", "/cond/secret"),
+        (b"/cond%3bx/secret;", "/cond/secret"),
+        (b"/cond/;/secret", "/cond//secret"),
+        (b"/cond;a%2Fb/secret", "/cond/secret"),
+        (b"/cond%2F;x/c%C3%A9;y", "/cond//c\u00e9"),
+        (b"/a;b%FF/%FF", "/a/\u00ff"),
+        (b"*", "*"),
+    ],
+)
+def test_the_path_is_without_the_parameters_that_match_drops(target: bytes, path: str) -> None:
+    made = exchange_of(target)
+    assert compile_expression("request.path").value(made) == path
+    assert compile_expression("request.target").value(made) == target.decode()
+
+
+@pytest.mark.parametrize(
+    ("authority", "host"),
+    [
+        (b"secret.test.", "secret.test"),
+        (b"Secret.TEST.:8080", "secret.test"),
+        (b"[2001:DB8:0::1]:80", "[2001:db8::1]"),
+        (b"", ""),
+    ],
+)
+def test_the_host_is_the_one_that_routes(authority: bytes, host: str) -> None:
+    made = exchange_of()
+    made.request.authority = authority
+    assert compile_expression("request.host").value(made) == host
+
+
+@pytest.mark.parametrize(
     ("source", "value"),
     [
         ("identity.known", True),

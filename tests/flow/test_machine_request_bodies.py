@@ -313,3 +313,24 @@ def test_a_step_passed_over_sees_no_piece():
 def test_a_body_that_was_whole_goes_through_the_pieces_too():
     _, answer = answer_of([whole(request=100, add="!"), pieces(tail="?")], method="POST", body=b"a")
     assert answer.sent.body == b"A!?"
+
+
+# ---- trailer fields
+
+
+def test_what_a_step_withholds_does_not_come_behind_the_body():
+    play = Play().run("""
+        > POST / ?
+        < one: POST / ?
+        < client: resume
+        > data hello
+        < one: data hello
+    """)
+    play.exchange.request.withhold(frozenset((b"x-client", b"x-gone")))
+    play.run("""
+        > end x-client=lie x_client=lie x-sum=1
+        < one: end x-sum=1
+        > gone
+        < one: cancel
+        < client: done
+    """)

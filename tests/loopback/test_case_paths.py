@@ -184,3 +184,74 @@ async def test_rc_o03_routes_of_one_api_follow_the_same_rule(stage: Stage, order
     for target, name, _ in SHOPPING:
         assert (await client.ask("GET", target)).status == 200
         assert origins[name].last.target == target
+
+
+GUARDED = [
+    api(route(name="open", to="up"), name="open"),
+    api(
+        route(name="admin", to="up"),
+        name="admin",
+        base_path="/admin",
+        pre_flow=steps(step("mock", status=403, body="guarded")),
+    ),
+    api(
+        route(name="all", to="up"),
+        name="cond",
+        base_path="/cond",
+        pre_flow=steps(
+            {**step("mock", status=403, body="guarded"), "when": 'request.path.startsWith("/cond/secret")'}
+        ),
+    ),
+]
+
+
+@ensureDeferred
+async def test_path_parameters_are_no_way_around_a_guard(stage: Stage) -> None:
+    origin = await stage.origin()
+    await stage.serve({"upstreams": [upstream(origin)], "apis": GUARDED})
+    client = await stage.client()
+    for target, status in (
+        ("/admin/x", 403),
+        ("/admin;x/x", 403),
+        ("/;x/admin/x", 400),
+        ("/%3bx/admin", 400),
+        ("/cond/secret", 403),
+        ("/cond;x/secret", 403),
+        ("/cond%3Bx/secret;y", 403),
+        ("/cond/;/secret", 400),
+        ("/cond/other;secret", 200),
+    ):
+        assert (await client.ask("GET", target)).status == status, target
+    assert [one.target for one in origin.asked] == ["/cond/other;secret"]
+
+
+@ensureDeferred
+async def test_conditions_see_a_path_as_it_was_merged(stage: Stage) -> None:
+    origin = await stage.origin()
+    await stage.serve(
+        {"upstreams": [upstream(origin)], "apis": GUARDED, "paths": {"empty_segments": "merge"}}
+    )
+    client = await stage.client()
+    for target in ("/;x/admin/x", "/cond/;/secret", "//cond;x/;y/secret"):
+        assert (await client.ask("GET", target)).status == 403, target
+    assert origin.asked == []
+
+
+@ensureDeferred
+async def test_stripping_a_base_path_makes_no_dot_or_empty_segment(stage: Stage) -> None:
+    origin = await stage.origin()
+    users = api(route(name="users", to="up"), base_path="/users", strip_base_path=True)
+    await stage.serve(simple(origin, users))
+    client = await stage.client()
+    for target, status in (
+        ("/users../admin", 404),
+        ("/users%2e%2e/admin", 404),
+        ("/users/../", 400),
+        ("/users/%2e%2e/admin", 400),
+        ("/users//x", 400),
+        ("/users/;x/y", 400),
+        ("/users;../admin", 200),
+        ("/users;x/..y", 200),
+    ):
+        assert (await client.ask("GET", target)).status == status, target
+    assert [one.target for one in origin.asked] == ["/admin", "/..y"]

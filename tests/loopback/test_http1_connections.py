@@ -102,6 +102,18 @@ async def test_a_response_that_the_close_ends_is_framed_anew(stage: Stage) -> No
     assert len(origin.connections) == 2
 
 
+@ensureDeferred
+async def test_a_response_without_a_date_gets_one_and_a_date_of_the_origin_stays(stage: Stage) -> None:
+    origin = await stage.origin()
+    await stage.serve(simple(origin, api(name="all", base_path="/x")))
+    client = await stage.client()
+    # RFC 9110 6.6.1: whoever passes on a response without one appends it.
+    for target in ("/x", "/nowhere"):
+        assert (await client.ask("GET", target)).all("date")[0].endswith(" GMT")
+    origin.script = answering(200, b"ok", "Date: Wed, 09 Jun 2027 10:18:14 GMT")
+    assert (await client.ask("GET", "/x")).get("date") == "Wed, 09 Jun 2027 10:18:14 GMT"
+
+
 CUT = [
     b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nshort",
     b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nshort\r\n",

@@ -45,6 +45,7 @@ class Bench:
         self.store: Any = MemoryStore(self.clock)
         self.metrics = CountedLimits()
         self.shared = Shared()
+        self.hidden: list[str] = []
 
     def config(self, kind: str, settings: Mapping[str, Any]) -> Any:
         config, problems = self.registry.settings(kind, settings, "/with")
@@ -73,6 +74,7 @@ class Bench:
                 place=place or f"api/shop/{kind}",
                 metrics=self.metrics,
                 shared=lambda key, factory: self.shared.get(self, key, factory),
+                hide_in_logs=self.hidden.append,
             )
         )
         return policy

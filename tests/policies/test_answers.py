@@ -6,6 +6,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 
 from apigateway.flow.faults import Fault
+from apigateway.testing import Gateway
 
 # ---- mock
 
@@ -52,6 +53,12 @@ def test_mock_waits(bench, exchange):
     assert not outcome.called
     bench.clock.advance(0.002)
     assert outcome.result.body == b"x"
+
+
+@pytest.mark.parametrize(("timeout", "status"), [("5s", 500), ("7s", 503)])
+def test_mock_waits_no_longer_than_its_step_may(registry, timeout, status):
+    step = {"policy": "mock", "timeout": timeout, "with": {"delay": "6s", "status": 503}}
+    assert Gateway([step], registry=registry).call().status == status
 
 
 def test_a_wait_given_up_leaves_no_timer(bench, exchange):
@@ -103,6 +110,45 @@ def test_mock_refusals(bench, settings, why):
 def test_redirect_goes_there(bench, exchange, settings, target, location):
     reply = bench.policy("redirect", settings).on_request(exchange(target))
     assert reply.status == 302
+    assert reply.headers.lines == [(b"location", location.encode())]
+
+
+@pytest.mark.parametrize(
+    ("to", "target"),
+    [
+        ("{request.path}", "/%2Fevil.test"),
+        ("{request.path}", "/%2F%5Cevil.test"),
+        ('/{request.query["q"]}', "/?q=/evil.test"),
+        ('{request.query["q"]}', "/?q=//evil.test/login"),
+        ('{request.query["q"]}', "/?q=HTTPS://evil.test"),
+        ('{request.query["q"]}', "/?q=https:evil.test"),
+        ('{request.query["q"]}', "/?q=javascript:alert(1)"),
+    ],
+)
+def test_no_request_makes_a_redirect_lead_elsewhere(bench, exchange, to, target):
+    with pytest.raises(Fault) as caught:
+        bench.policy("redirect", {"to": to}).on_request(exchange(target))
+    assert caught.value.status == 400
+    assert "evil" not in caught.value.public
+
+
+@pytest.mark.parametrize(
+    ("to", "target", "location"),
+    [
+        ("{request.path}", "/%5Cevil.test", "/%5Cevil.test"),
+        ('/{request.query["q"]}', "/?q=%5Cevil.test", "/%5Cevil.test"),
+        ('{request.query["q"]}', "/?q=%5C%5Cevil.test", "%5C%5Cevil.test"),
+        ('{request.query["q"]}', "/?q=%20//evil.test", "%20//evil.test"),
+        ("/go{request.path}", "/%2Fevil.test", "/go//evil.test"),
+        ("https://new.test{request.path}", "/%2Fevil.test", "https://new.test//evil.test"),
+        ("https://{request.host}{request.path}", "/a", "https://gw.test/a"),
+        ("//{request.host}/a", "/", "//gw.test/a"),
+        ("//new.test/a", "/", "//new.test/a"),
+        ("/at/12:30", "/", "/at/12:30"),
+    ],
+)
+def test_what_is_written_out_or_encoded_stays(bench, exchange, to, target, location):
+    reply = bench.policy("redirect", {"to": to, "keep_query": False}).on_request(exchange(target))
     assert reply.headers.lines == [(b"location", location.encode())]
 
 

@@ -111,6 +111,32 @@ def test_hides_the_key_and_nothing_else(guard, exchange, settings, target, heade
     assert made.request.headers.lines == lines
 
 
+@pytest.mark.parametrize(
+    ("settings", "hidden"),
+    [
+        ({}, []),
+        ({"cookie": "key"}, []),
+        ({"query": "k"}, ["k"]),
+        ({"query": "k", "header": "X-Key", "hide": False}, ["k"]),
+    ],
+)
+def test_the_logs_are_told_before_any_request_which_pairs_hold_keys(guard, bench, settings, hidden):
+    guard(settings)
+    assert bench.hidden == hidden
+
+
+def test_two_keys_whose_hashes_begin_alike_are_two(bench, exchange):
+    keys = {"one": "k13051066", "two": "k36814461"}
+    assert hashed(keys["one"])[:12] == hashed(keys["two"])[:12]
+    consumers = [{"name": name, "api_keys": [{"sha256": hashed(key)}]} for name, key in keys.items()]
+    policy = bench.policy("api-key", {"forward": {"consumer": "X-Consumer"}}, consumers=consumers)
+    for name, key in keys.items():
+        made = exchange(headers=[("X-API-Key", key)])
+        policy.on_request(made)
+        assert made.identity.consumer == name
+        assert made.request.headers.lines == [(b"x-consumer", name.encode())]
+
+
 LIES = [
     ("X-Consumer-Name", "boss"),
     ("X_Consumer_Name", "boss"),
@@ -128,6 +154,12 @@ def test_tells_the_upstream_and_drops_what_clients_claim(guard, exchange):
         (b"x-roles", b"partner,beta"),
         (b"x-scopes", b"read write"),
     ]
+
+
+def test_claims_cannot_come_behind_the_body_either(guard, exchange):
+    made = exchange(headers=[("X-API-Key", "k1")], method="POST", length=None)
+    guard({"forward": FORWARD}).on_request(made)
+    assert made.request.withheld == {b"x-consumer-name", b"x-roles", b"x-scopes"}
 
 
 def test_drops_claims_of_anonymous_clients_too(guard, exchange):

@@ -67,6 +67,10 @@ def passes(policy, made) -> bool:
 @pytest.mark.parametrize(
     ("by", "first", "same", "other"),
     [
+        ("ip", {"client": "2001:db8::1"}, {"client": "2001:db8:0:0:ffff::2"}, {"client": "2001:db8:0:1::1"}),
+        ("ip", {"client": "::ffff:192.0.2.1"}, {"client": "::ffff:192.0.2.1"}, {"client": "::ffff:192.0.2.2"}),
+        ("consumer", {"client": "2001:db8::1"}, {"client": "2001:db8::2"}, {"client": "2001:db8:0:1::1"}),
+        ("subject", {"client": "2001:db8::1"}, {"client": "2001:db8::2"}, {"client": "2001:db8:0:1::1"}),
         ("api", {}, {"client": "198.51.100.7"}, None),
         ("ip", {}, {"headers": [("X-Forwarded-For", "9.9.9.9")]}, {"client": "198.51.100.7"}),
         (
@@ -97,6 +101,18 @@ def test_who_shares_a_counter(bench, exchange, by, first, same, other):
     assert not passes(policy, exchange(**same))
     if other is not None:
         assert passes(policy, exchange(**other))
+
+
+@pytest.mark.parametrize(
+    ("prefix", "same", "other"),
+    [(48, "2001:db8:0:ffff::1", "2001:db8:1::1"), (128, "2001:db8::1", "2001:db8::2")],
+)
+def test_how_much_of_an_ipv6_address_counts_can_be_set(bench, exchange, prefix, same, other):
+    settings = {"limit": 1, "per": "1m", "by": "ip", "ipv6_prefix": prefix}
+    policy = bench.policy("rate-limit", settings)
+    assert passes(policy, exchange(client="2001:db8::1"))
+    assert not passes(policy, exchange(client=same))
+    assert passes(policy, exchange(client=other))
 
 
 def test_consumers_and_subjects_are_counted_wherever_they_call_from(bench, exchange):

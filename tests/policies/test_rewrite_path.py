@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from apigateway.flow.faults import BAD_REQUEST, Fault
+
 
 @pytest.mark.parametrize(
     ("settings", "target", "sent"),
@@ -42,6 +44,35 @@ def test_rewrites(bench, exchange, settings, target, sent):
     assert made.request.query == (query.encode() if mark else None)
 
 
+@pytest.mark.parametrize(
+    ("settings", "target"),
+    [
+        ({"regex": "^/rw/v1", "to": ""}, "/rw/v1../admin"),
+        ({"regex": "^/rw/v1", "to": ""}, "/rw/v1%2e%2e/admin"),
+        ({"regex": "^/rw/v1", "to": ""}, "/rw/v1..;x/admin"),
+        ({"regex": "^/rw/v1", "to": ""}, "/rw/v1./admin"),
+        ({"regex": "^/rw", "to": ""}, "/rw;x/admin"),
+        ({"regex": "/x", "to": "/"}, "/a/x/b"),
+        ({"regex": "2e", "to": ""}, "/a%2e"),
+        ({"regex": "^/(.)/(.)", "to": r"/\1\2"}, "/./."),
+    ],
+)
+def test_what_two_readers_could_take_differently_is_refused(bench, exchange, settings, target):
+    made = exchange(target)
+    with pytest.raises(Fault) as caught:
+        bench.policy("rewrite-path", settings).on_request(made)
+    assert caught.value.kind is BAD_REQUEST
+    assert made.request.target == target.encode()
+
+
+def test_empty_segments_that_a_revision_keeps_stay(bench, exchange):
+    made = exchange("/a//b")
+    bench.policy("rewrite-path", {"add_prefix": "/v2"}).on_request(made)
+    assert made.request.path == b"/v2/a//b"
+    with pytest.raises(Fault):
+        bench.policy("rewrite-path", {"regex": "b", "to": ".."}).on_request(made)
+
+
 def test_a_regex_takes_linear_time(bench, exchange):
     made = exchange("/" + "a" * 8000)
     bench.policy("rewrite-path", {"regex": "(a+)+$x", "to": "/b"}).on_request(made)
@@ -56,6 +87,9 @@ def test_a_regex_takes_linear_time(bench, exchange):
         ({"regex": "a"}, "belong together"),
         ({"to": "a", "replace": "/a"}, "belong together"),
         ({"replace": "a"}, 'begins with "/"'),
+        ({"replace": "/a/../b"}, "dot segment"),
+        ({"add_prefix": "/%2e%2e"}, "dot segment"),
+        ({"replace": "//a"}, "empty segment"),
         ({"replace": "/a?b"}, "percent-encoded"),
         ({"replace": "/a b"}, "percent-encoded"),
         ({"replace": "/a\r\nb"}, "percent-encoded"),

@@ -30,6 +30,39 @@ def test_edits_the_request(bench, exchange, settings, before, after):
     assert made.request.headers.lines == after
 
 
+TWINS = [("X_Client", "lie"), ("x-client_Id", "lie"), ("X_Client_Id", "lie"), ("X-Clients", "1")]
+
+
+@pytest.mark.parametrize(
+    ("settings", "after"),
+    [
+        (
+            {"set": {"X-Client": "me", "X-Client-Id": "7"}},
+            [(b"x-clients", b"1"), (b"x-client", b"me"), (b"x-client-id", b"7")],
+        ),
+        ({"remove": ["X-Client", "X-Client-Id"]}, [(b"x-clients", b"1")]),
+        ({"remove": ["X_Client", "X_Client-Id"]}, [(b"x-clients", b"1")]),
+    ],
+)
+def test_nobody_brings_a_field_by_another_spelling(bench, exchange, settings, after):
+    made = exchange(headers=[("X-Client", "lie"), *TWINS])
+    bench.policy("set-headers", settings).on_request(made)
+    assert made.request.headers.lines == after
+
+
+def test_nobody_brings_a_field_behind_the_body(bench, exchange):
+    made = exchange(method="POST", length=None)
+    settings = {"set": {"X-Client": "me"}, "remove": ["X_Gone"], "append": {"X-Tag": "a"}}
+    bench.policy("set-headers", settings).on_request(made)
+    assert made.request.withheld == {b"x-client", b"x-gone"}
+
+
+def test_of_a_response_only_the_field_that_is_named_goes(bench, exchange):
+    made = exchange(answer=[("X-Client", "1"), ("X_Client", "2")])
+    bench.policy("set-headers", {"remove": ["X-Client"]}).on_response(made)
+    assert made.response.headers.lines == [(b"x_client", b"2")]
+
+
 def test_octets_of_a_field_come_back_as_they_were(bench, exchange):
     made = exchange()
     made.request.headers.lines.append((b"x-in", b"\xff\xe9"))

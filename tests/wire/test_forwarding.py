@@ -51,7 +51,7 @@ def std(*values: bytes) -> Lines:
         (PROXY, xff(b""), PROXY),
         (PROXY, [], PROXY),
         ("::ffff:10.0.0.2", xff(b"203.0.113.9"), CLIENT),
-        # Forwarded, where there is no X-Forwarded-For
+        # Forwarded alone
         (PROXY, std(b"for=198.51.100.7, for=203.0.113.9;proto=https"), CLIENT),
         (PROXY, std(b'for="[2001:db8::1]:80";by=x'), "2001:db8::1"),
         (PROXY, std(b"For=203.0.113.9", b"proto=http;FOR=10.0.0.3"), CLIENT),
@@ -62,7 +62,15 @@ def std(*values: bytes) -> Lines:
         (PROXY, std(b"for=198.51.100.7 x, for=10.0.0.3"), "10.0.0.3"),
         (PROXY, std(b"for=203.0.113.9;"), CLIENT),
         (PROXY, std(b'for=198.51.100.7;x="a\\", for=10.0.0.3"'), "198.51.100.7"),
-        (PROXY, [*std(b"for=198.51.100.7"), *xff(b"203.0.113.9")], CLIENT),
+        # Both: the client may have written one of them
+        (PROXY, [*std(b"for=198.51.100.7"), *xff(b"203.0.113.9")], PROXY),
+        (PROXY, [*xff(b"198.51.100.7"), *std(b"for=203.0.113.9;proto=https")], PROXY),
+        (PROXY, [*xff(b"198.51.100.7"), *std(b"proto=https")], PROXY),
+        (PROXY, [*xff(b"198.51.100.7"), *std(b"for=_hidden")], PROXY),
+        (PROXY, [*xff(b"198.51.100.7, 10.0.0.3"), *std(b"for=203.0.113.9, for=10.0.0.3")], PROXY),
+        (PROXY, [*xff(b"198.51.100.7, 203.0.113.9"), *std(b'for="203.0.113.9:80"')], CLIENT),
+        (PROXY, [*xff(b"203.0.113.9"), *std(b"for=203.0.113.9, for=10.0.0.3")], CLIENT),
+        (CLIENT, [*xff(b"198.51.100.7"), *std(b"for=198.51.100.7")], CLIENT),
         (PROXY, [(b"x-real-ip", b"198.51.100.7")], PROXY),
     ],
 )
@@ -192,6 +200,24 @@ def test_forwarded_from_a_proxy_of_ours_becomes_x_forwarded() -> None:
         (b"x-forwarded-proto", b"https"),
         (b"x-forwarded-host", b"h"),
     ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "ours", "standard"),
+    [
+        ([*xff(b"198.51.100.7"), *std(b"for=203.0.113.9")], b"10.0.0.2", b"for=10.0.0.2;proto=http"),
+        (
+            [*xff(b"198.51.100.7, 203.0.113.9"), *std(b"for=192.0.2.1, for=203.0.113.9;by=x")],
+            b"203.0.113.9, 10.0.0.2",
+            b"for=203.0.113.9, for=10.0.0.2;proto=http",
+        ),
+    ],
+)
+def test_of_both_fields_only_what_they_agree_on_is_continued(
+    lines: Lines, ours: bytes, standard: bytes
+) -> None:
+    sent = forwarded_lines("both", request(*lines, authority=b""), PROXY, True)
+    assert (sent[0], sent[-1]) == ((b"x-forwarded-for", ours), (b"forwarded", standard))
 
 
 def test_no_line_can_be_split_by_what_was_forwarded() -> None:

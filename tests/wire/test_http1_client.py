@@ -104,6 +104,12 @@ def test_trailers_of_a_request_are_passed_on() -> None:
     assert machine.send_end(Headers([(b"x-sum", b"1")])) == b"0\r\nx-sum: 1\r\n\r\n"
 
 
+def test_no_trailer_says_where_a_request_came_from() -> None:
+    machine = client(request(b"POST", None))
+    names = (b"x-forwarded-for", b"x-forwarded-any", b"x-forwarded", b"forwarded", b"x-real-ip", b"x_real_ip", b"x-sum")
+    assert machine.send_end(Headers((name, b"1") for name in names)) == b"0\r\nx-sum: 1\r\n\r\n"
+
+
 def test_what_cannot_be_sent() -> None:
     for target, host, method in (
         (b"/a b", b"up", b"GET"), (b"/\r\nX: y", b"up", b"GET"), (b"", b"up", b"GET"),
@@ -190,6 +196,25 @@ def test_interim_responses() -> None:
     assert machine.send_data(b"ab") == b"ab"
     machine.send_end()
     assert isinstance(machine.feed(OK)[-1], MessageEnd)
+
+
+def test_interim_responses_without_end() -> None:
+    hint = b"HTTP/1.1 103 Early Hints\r\n\r\n"
+    for pieces in ([hint * 101], [hint] * 101):
+        machine = client()
+        events = fed(machine, pieces)
+        assert events[:-1] == [Interim(103, Headers())] * 100
+        assert told(events)[-1] == ("refusal", 502, "RFC 9110 15.2")
+        assert not machine.reusable
+
+
+def test_interim_responses_are_counted_for_each_request() -> None:
+    machine = client()
+    for _ in range(3):
+        events = machine.feed(b"HTTP/1.1 102 Processing\r\n\r\n" * 100 + OK)
+        assert isinstance(events[-1], MessageEnd)
+        machine.send_head(request(), target=b"/", host=b"up")
+        machine.send_end()
 
 
 def test_an_early_answer_leaves_the_connection_busy() -> None:
@@ -327,7 +352,9 @@ def test_octets_on_an_idle_connection() -> None:
     "data",
     [
         b"HTTP/1.1 200 OK\r\nA: " + b"x" * 700,
+        b"HTTP/1.1 200 OK\r\nA: " + b"x" * 700 + b"\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 6 + b"\r\n",
+        b"HTTP/1.1 200 OK\r\n" + b"Connection: a\r\n" * 6 + b"\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 51\r\n\r\n",
         b"HTTP/1.1 200 OK\r\n\r\n" + b"x" * 51,
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n40\r\n" + b"x" * 64,

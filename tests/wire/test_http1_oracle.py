@@ -7,6 +7,7 @@ from typing import Any
 import h11
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from transcripts import told
 
 from apigateway.wire.headers import Headers
 from apigateway.wire.http1_client import Http1Client
@@ -191,6 +192,43 @@ def test_two_machines_back_to_back(
         assert body_of(events) == (b"" if method == b"HEAD" else body)
         assert client.reusable and server.reusable
         assert server.next_request() == []
+
+
+MESSAGES = st.sampled_from(
+    [
+        b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
+        b"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: upgrade\r\nUpgrade: websocket\r\n\r\n",
+        b"POST /s HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc",
+        b"POST /c HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\nA: b\r\n\r\n",
+        b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nno chunk at all",
+        b"POST /x HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\nPOST / HTTP/1.1\r\nHost: a\r\n\r\n",
+    ]
+)
+BLANKS = st.integers(0, 8).map(lambda count: b"\r\n" * count)
+
+
+def conversation(pieces: list[bytes]) -> list[tuple[Any, ...]]:
+    """All events of one connection whose requests are answered as they end."""
+    server, seen = Http1Server(DEFAULT_LIMITS), []
+    for piece in pieces:
+        events = server.feed(piece)
+        while events:
+            seen += events
+            ended, events = isinstance(events[-1], MessageEnd), []
+            if ended:
+                server.send_head(Response(200, Headers(), length=0))
+                server.send_end()
+                events = server.next_request()
+    return told(seen)
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(BLANKS, MESSAGES), min_size=1, max_size=4))
+def test_empty_lines_read_apart_from_the_heads_change_nothing(parts: list[tuple[bytes, bytes]]) -> None:
+    apart = [piece for blank, message in parts for piece in (blank, message) if piece]
+    by_octet = [b"%c" % octet for piece in apart for octet in piece]  # nothing of it comes the short way
+    bare = [message for _, message in parts]
+    assert conversation(apart) == conversation(by_octet) == conversation(bare)
 
 
 @settings(deadline=None, max_examples=300)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 from transcripts import fed, refusal_of, told
 
+from apigateway.wire.headers import Headers
 from apigateway.wire.http1_server import Http1Server
 from apigateway.wire.limits import DEFAULT_LIMITS, Limits
-from apigateway.wire.message import Event, Refusal, Request
+from apigateway.wire.message import Event, Refusal, Request, Response
 
 HOST = b"GET / HTTP/1.1\r\nHost: gw\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: gw\r\n"
@@ -134,6 +135,8 @@ FIELDS = b"".join(b"F%d: x\r\n" % number for number in range(5))
         (414, b"GET /" + b"a" * 1000),
         (414, b"GET /" + b"a" * 1000 + b" HTTP/1.1\r\nHost: gw\r\n\r\n"),
         (431, HOST + FIELDS + b"\r\n"),
+        (431, HOST + b"Connection: a\r\n" * 5 + b"\r\n"),
+        (431, HOST + b"TE: a\r\nX-Real-IP: b\r\n" * 2 + b"A: b\r\n\r\n"),
         (431, HOST + b"A: " + b"x" * 198 + b"\r\n\r\n"),
         (431, HOST + b"A: " + b"x" * 700),
         (431, HOST + b"A: b\r\n" * 200),
@@ -145,6 +148,7 @@ FIELDS = b"".join(b"F%d: x\r\n" % number for number in range(5))
         (400, CHUNKED + b"0\r\nA: " + b"a" * 300),
         (431, CHUNKED + b"0\r\nA: " + b"a" * 110 + b"\r\n\r\n"),
         (431, CHUNKED + b"0\r\n" + b"A: b\r\n" * 6 + b"\r\n"),
+        (431, CHUNKED + b"0\r\n" + b"TE: b\r\n" * 6 + b"\r\n"),
     ],
 )
 def test_limits(status: int, data: bytes) -> None:
@@ -153,6 +157,16 @@ def test_limits(status: int, data: bytes) -> None:
     for events in (whole, single):
         assert isinstance(events[-1], Refusal), events
         assert events[-1].status == status
+
+
+def test_a_head_that_comes_whole_has_the_same_limit_as_one_in_pieces() -> None:
+    limits = Limits(max_head=4096)
+    for octets, kept in ((4096, True), (4097, False), (10_240, False)):
+        data = HOST + b"A: " + b"x" * (octets - len(HOST) - 7) + b"\r\n\r\n"
+        assert len(data) == octets
+        for pieces in ([data], [data[:9], data[9:]]):
+            event = fed(Http1Server(limits), pieces)[0]
+            assert isinstance(event, Request) if kept else told([event]) == [("refusal", 431, "RFC 6585 5")]
 
 
 def test_just_within_the_limits() -> None:
@@ -207,6 +221,28 @@ def test_empty_lines_before_a_request_are_no_head() -> None:
     assert not machine.in_head
     assert machine.eof() == []
     assert isinstance(machine.feed(HOST + b"\r\n")[0], Request)
+
+
+@pytest.mark.parametrize("line", [b"\r\n", b"\n", b"\r\n\r\n", b"\n\n\r\n\r\n"], ids=repr)
+def test_empty_lines_without_end_are_refused(line: bytes) -> None:
+    machine = Http1Server(DEFAULT_LIMITS)
+    events: list[Event] = []
+    for _ in range(17):
+        events += machine.feed(line)
+    assert [type(event) for event in events] == [Refusal]
+    assert told(events)[0][1] == 400
+
+
+def test_eight_empty_lines_may_come_before_each_request() -> None:
+    for blank in ([b"\r\n" * 8], [b"\r\n"] * 8):
+        machine = Http1Server(DEFAULT_LIMITS)
+        for _ in range(3):
+            assert fed(machine, blank) == []
+            assert isinstance(machine.feed(HOST + b"\r\n")[0], Request)
+            machine.send_head(Response(200, Headers(), length=0))
+            machine.send_end()
+            assert machine.next_request() == []
+    assert refusal_of(b"\r\n" * 9 + HOST + b"\r\n").section == "RFC 9112 2.2"
 
 
 def test_http_1_0_needs_no_host() -> None:

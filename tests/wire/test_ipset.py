@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apigateway.wire.ipset import IpSet
+from apigateway.wire.ipset import IpSet, network_of
 
 SET = IpSet(
     ["192.0.2.1", "10.0.0.0/8", "198.51.100.7-198.51.100.20", "2001:db8::/32", "::1", "fd00::1 - fd00::3"]
@@ -75,3 +75,26 @@ def test_like_the_standard_library(entries: list[tuple[IPv4Address, int]], data:
     near = st.sampled_from([ip for ip, _ in entries]) if entries else st.ip_addresses(v=4)
     ip = data.draw(near | st.ip_addresses(v=4))
     assert (str(ip) in IpSet(map(str, networks))) is any(ip in network for network in networks)
+
+
+@pytest.mark.parametrize("ip", ["192.0.2.1", "", "garbage"])
+def test_what_is_no_address_is_in_a_set_that_says_so(ip: str) -> None:
+    holds_it = IpSet(["10.0.0.0/8"], unknown=True)
+    assert (ip in holds_it) == (ip != "192.0.2.1")
+
+
+@pytest.mark.parametrize(
+    ("ip", "prefix", "network"),
+    [
+        ("2001:db8:0:0:ffff::2", 64, "2001:db8::/64"),
+        ("2001:db8:1:2:3:4:5:6", 48, "2001:db8:1::/48"),
+        ("::1", 128, "::1/128"),
+        ("fe80::1%eth0", 64, "fe80::/64"),
+        ("192.0.2.1", 64, "192.0.2.1"),
+        ("::ffff:192.0.2.1", 64, "::ffff:192.0.2.1"),
+        ("", 64, ""),
+        ("unknown", 64, "unknown"),
+    ],
+)
+def test_the_network_of_an_address(ip: str, prefix: int, network: str) -> None:
+    assert network_of(ip, prefix) == network

@@ -26,6 +26,7 @@ NORMALISE = PathRules(dot_segments="normalise", empty_segments="keep")
         (b"/caf%C3%A9/%252e", ["café", "%2e"]),
         (b"/a+b;x=y/...", ["a+b;x=y", "..."]),
         (b"/.well-known/x", [".well-known", "x"]),
+        (b"/a;x/b;/;y", ["a;x", "b;", ";y"]),
         (b"/a/.b/..c", ["a", ".b", "..c"]),
     ],
 )
@@ -38,6 +39,7 @@ def test_kept_byte_for_byte(path: bytes, segments: list[str]) -> None:
     [
         b"/a/../b", b"/a/./b", b"/..", b"/.", b"/%2e%2e/b", b"/.%2E/b", b"/a/%2e", b"/..;x/b",
         b"/..;/b", b"/.%3B/b",
+        b"/;x/a", b"/%3bx/a", b"/%3B/a", b"/a/;/b", b"/a/;x=y/",
         b"/a//b", b"//a", b"//", b"/a//", b"/a\\b", b"/a%", b"/a%2", b"/a%zz", b"/%00",
         b"/%0d%0a", b"/%7f", b"/%ff",
         b"/%c0%af", b"/%c0%ae%c0%ae/b", b"/a%2f..%2fb", b"/..%2fb", b"/%2e%2e%5cb", b"", b"a",
@@ -86,6 +88,11 @@ def test_normalising_has_limits(path: bytes) -> None:
 def test_empty_segments(rule: str, raw: bytes, segments: list[str]) -> None:
     rules = PathRules(empty_segments=rule)  # type: ignore[arg-type]
     assert split_path(b"//a///b//", rules) == (raw, segments)
+
+
+def test_a_segment_of_parameters_only_is_an_empty_one() -> None:
+    assert split_path(b"/;x/admin/%3b/;y", PathRules(empty_segments="merge")) == (b"/admin/;y", ["admin", ";y"])
+    assert split_path(b"/;x/admin", PathRules(empty_segments="keep")) == (b"/;x/admin", [";x", "admin"])
 
 
 @given(st.from_regex(rb"/[a-z%2eEfF0./;]{0,20}", fullmatch=True))
