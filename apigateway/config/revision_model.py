@@ -162,7 +162,8 @@ class Retry(Settings):
         default=("connect-failure", "reset-before-response", "502", "503"), description="What is tried again."
     )
     budget: Percent = Field(
-        default=0.2, description="Retries running at once, of the active exchanges; three are always allowed."
+        default=0.2,
+        description="Retries of what was sent that run at once, of the active exchanges; three are always allowed.",
     )
     buffer: Size = Field(
         default=64 * 1024, description="How much of a request body is kept to be sent again."

@@ -285,8 +285,9 @@ class Attempting(Answering):
             return False
         self._stop_timer()
         self._drop_attempt(failure.reason)
-        self.retrying = True
-        upstream.budget.retry_began()
+        if failure.sent:
+            self.retrying = True
+            upstream.budget.retry_began()
         last = Fault(failure.kind, private=failure.text)
         if wait > 0:
             self.timer = self.driver.call_later(wait, lambda: self._attempt_later(last))

@@ -93,7 +93,8 @@ def _over_limits(settings: Retry, attempt: Attempt, budget: RetryBudget) -> str:
         return "attempts"
     if attempt.reason not in settings.retry_on:
         return f"not on {attempt.reason}"
-    return "" if budget.allows(settings.budget) else "budget"
+    # The budget keeps retries from multiplying what targets are given; what was never sent gives them nothing twice.
+    return "" if not attempt.sent or budget.allows(settings.budget) else "budget"
 
 
 def repeatable(request: Request) -> bool:
