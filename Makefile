@@ -33,7 +33,7 @@ reference: $(DEVELOPS)
 docs: reference
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
-bench: $(DEVELOPS)
+bench: $(DEVELOPS) compiled
 	$(BIN)/python -m bench
 
 # The hot modules as C (setup.py says which), in an environment of its own. It takes minutes, and a C compiler.

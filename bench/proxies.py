@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bench.job import BODY, gateway_configuration, requests
-from bench.processes import NotStarted, Processes, free_ports, python
+from bench.processes import ROOT, NotStarted, Processes, free_ports, python
 
 TEMPLATES = Path(__file__).parent / "peers"
 
@@ -113,10 +113,22 @@ def _asked(port: int) -> bytes:
     return answer
 
 
-def _gateway(place: Place) -> Sequence[str]:
-    path = place.folder / "gateway.yaml"
+def _gateway(place: Place) -> Sequence[str] | str:
+    """The compiled build (setup.py, HOT). -P: not the sources that lie in this folder."""
+    program = ROOT / ".venv-compiled" / "bin" / "python"
+    if not program.exists():
+        return "there is no compiled build: make compiled"
+    return [str(program), "-P", "-m", "apigateway.cli", "run", _configured(place)]
+
+
+def _uncompiled(place: Place) -> Sequence[str]:
+    return python("apigateway.cli", "run", _configured(place))
+
+
+def _configured(place: Place) -> str:
+    path = place.folder / f"{place.name}.yaml"
     path.write_text(gateway_configuration(place.port, place.backends, str(place.log)))
-    return python("apigateway.cli", "run", path)
+    return str(path)
 
 
 def _bare(place: Place) -> Sequence[str]:
@@ -153,6 +165,7 @@ def _nginx(place: Place) -> Sequence[str] | str:
 
 PROXIES = (
     Proxy("gateway", "200 routes, metrics, access log", True, _gateway),
+    Proxy("uncompiled", "the same as plain Python", True, _uncompiled),
     Proxy("bare", "llhttp and the native transport, nothing else", False, _bare),
     Proxy("envoy", "5 routes, statistics, access log", True, _envoy),
     Proxy("nginx", "5 routes, access log", True, _nginx),

@@ -15,4 +15,4 @@ def test_what_is_withheld_goes_now_and_from_trailers_to_come(length: int | None,
     request.withhold(frozenset((b"x-b",)))
     assert request.headers.lines == [(b"x-c", b"2")]
     assert request.withheld == withheld
-    assert Request.withheld == frozenset()
+    assert Request(b"GET", b"/", Headers()).withheld == frozenset()
