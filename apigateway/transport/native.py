@@ -32,6 +32,7 @@ from zope.interface import implementer
 
 from apigateway.transport.addresses import Address, address_from
 from apigateway.transport.pulling import Pulled
+from apigateway.transport.turn import turn_of
 
 log = Logger()
 
@@ -44,6 +45,9 @@ LOW_WATER = 16 * 1024
 _LAST_READS = 16
 # Told by poll() also of a socket that nobody reads from; errors and hang-ups are told in any case.
 _PEER_ENDED = getattr(select, "POLLRDHUP", 0)
+
+TOGETHER = 16 * 1024
+"""Octets of one turn that are sent without waiting for its end."""
 
 Build = Callable[[IAddress], IProtocol | None]
 Made = Callable[[IProtocol | Failure], None]
@@ -92,6 +96,9 @@ class NativeTransport(asyncio.BaseProtocol):
         "_build",
         "_host",
         "_made",
+        "_out",
+        "_out_size",
+        "_turn",
         "_native",
         "_over",
         "_paused",
@@ -123,6 +130,8 @@ class NativeTransport(asyncio.BaseProtocol):
         self._paused = False
         self._aborted = False
         self._over = False
+        self._out: list[bytes] = []
+        self._out_size = 0
         self.disconnecting = False
         self._bind_nothing()
 
@@ -134,8 +143,9 @@ class NativeTransport(asyncio.BaseProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         native = self._native = cast(asyncio.Transport, transport)
-        self.write = native.write
-        self.writeSequence = native.writelines
+        self._turn = turn_of(asyncio.get_running_loop())
+        self.write = self._write
+        self.writeSequence = self._write_all
         self.pauseProducing = native.pause_reading
         self.resumeProducing = native.resume_reading
         self._set_limits(native)
@@ -184,6 +194,30 @@ class NativeTransport(asyncio.BaseProtocol):
         cast(Any, self._protocol).readConnectionLost()
         return True
 
+    def _write(self, data: bytes) -> None:
+        """Send at the end of this turn of the loop, or now where much has gathered."""
+        out = self._out
+        out.append(data)
+        self._out_size += len(data)
+        if self._out_size > TOGETHER:
+            self.send_out()
+        elif len(out) == 1:
+            self._turn.add(self)
+
+    def _write_all(self, pieces: Iterable[bytes]) -> None:
+        for piece in pieces:
+            self._write(piece)
+
+    def send_out(self) -> None:
+        """Give the loop's transport what was written."""
+        out = self._out
+        if out and self._native is not None:
+            self._out, self._out_size = [], 0
+            self._native.write(out[0] if len(out) == 1 else b"".join(out))
+
+    def _forget_out(self) -> None:
+        self._out, self._out_size = [], 0
+
     def pause_writing(self) -> None:
         self._paused = True
         if self._producer is not None:
@@ -198,6 +232,7 @@ class NativeTransport(asyncio.BaseProtocol):
         if isinstance(exc, ConnectionError) and not self._aborted:
             self._take_what_came()
         self._over = True
+        self._forget_out()
         self._bind_nothing()
         # Dropped here, transport and protocol are no longer a cycle: they are freed without the collector.
         protocol, self._protocol = self._protocol, None
@@ -258,6 +293,7 @@ class NativeTransport(asyncio.BaseProtocol):
                 self._close()
 
     def _close(self) -> None:
+        self.send_out()
         self.write = self.writeSequence = _discard
         if self._native is not None:
             self._native.close()
@@ -266,6 +302,7 @@ class NativeTransport(asyncio.BaseProtocol):
         """Close now; what was not sent is lost. connectionLost follows, in a later turn of the loop."""
         if self._native is not None and not self._over and not self._aborted:
             self._aborted = self.disconnecting = True
+            self._forget_out()
             self._bind_nothing()
             self._native.abort()
 
@@ -275,6 +312,7 @@ class NativeTransport(asyncio.BaseProtocol):
         if native is None or self._over or self.disconnecting:
             return
         if native.can_write_eof():
+            self.send_out()
             self.write = self.writeSequence = _discard
             native.write_eof()
         else:
