@@ -107,7 +107,6 @@ class Http1Reader:
 
     def _on_head(self, line: bytes) -> None:
         """A head is complete, `line` is its first: add its event and say, by `_expect_body`, what follows."""
-        raise NotImplementedError
 
     def _on_end(self) -> None:
         """The message is complete; its MessageEnd is the last event."""

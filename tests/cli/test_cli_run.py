@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -45,6 +46,18 @@ def finished(*command: str | Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [str(part) for part in command], capture_output=True, text=True, timeout=30, check=False
     )
+
+
+def wait_until_gone(pid: int) -> None:
+    """For a process that is no child of ours: ask until nobody answers to its id, 20 s at most."""
+    pause = threading.Event()
+    for _ in range(1000):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return
+        pause.wait(0.02)
+    raise AssertionError(f"process {pid} does not end")
 
 
 @pytest.fixture
@@ -140,6 +153,7 @@ def test_twistd_goes_to_the_background_and_leaves_its_pid(
         assert hello(address) == "hello"
     finally:
         os.kill(pid, signal.SIGTERM)
+    wait_until_gone(pid)  # only then is every line written
     assert '"serving"' in log.read_text()
 
 
