@@ -144,7 +144,7 @@ def _failed_provision(trial: _Trial) -> Iterator[str]:
     twins = Twins()
     policy = trial.kind.policy(trial.config())
     try:
-        result = policy.provision(_Nothing())
+        result = policy.provision(_OnlyTimers(twins))
         if result is not None:
             close = getattr(result, "close", None) or getattr(result, "cancel", None)
             if close is not None:
@@ -159,10 +159,13 @@ def _close(gateway: Gateway) -> None:
         gateway.close()
 
 
-class _Nothing:
-    """Services none of which can be had."""
+class _OnlyTimers:
+    """Services of which time can be had, and nothing else."""
 
     place = api = route = environment = ""
+
+    def __init__(self, twins: Twins) -> None:
+        self.clock, self.timers = twins.clock, twins.timers
 
     def __getattr__(self, name: str) -> Any:
         raise RuntimeError(f"there is no {name} today")

@@ -122,6 +122,12 @@ class LeavesATimer(Good):
         services.timers.call_later(3600, print)
 
 
+class FailsWithATimerRunning(Good):
+    def provision(self, services: Any) -> None:
+        services.timers.call_later(60.0, lambda: None)
+        services.store.get("key")
+
+
 # ---- hooks
 
 
@@ -174,6 +180,7 @@ class LeaksIntoTheShadow(Good):
         (Counts, "made twice it does not do the same"),
         (FailsToClose, "close raises KeyError"),
         (LeavesATimer, "leaves timers behind when it is closed"),
+        (FailsWithATimerRunning, "a failed provision leaves timers behind"),
         (Raises, "odd octets in every field: gateway/trial raises UnicodeDecodeError"),
         (NeedsAnIdentity, "a bare request: gateway/trial raises AttributeError"),
         (Slow, "a hook may not block"),
