@@ -56,13 +56,14 @@ DEV = [
 # cost about half, measured by bench.micro. `APIGATEWAY_COMPILE=1 pip install --no-build-isolation .` does it, where
 # setuptools, mypy with mypy-zope and a C compiler are installed.
 HOT = {
-    "wire": "errors fields forwarding framing headers http1_client http1_reader http1_server http1_writer ipset limits "
-            "message request_head response_head target",
+    "wire": "errors field_lines fields forwarding framing headers http1_chunked http1_client http1_reader "
+            "http1_server http1_writer ipset limits message request_head response_head target websocket_frames",
     "flow": "answering attempting balance_methods balancing exchange faults hash_key hostnames live machine "
             "machine_state outcome path_tree placed_routes plan retrying route_checks routing runner target_state "
             "upload upstream",
     "dataplane": "deadline downstream driver pool tunnel upstream",
-    "adapters": "access_log batch tallies",
+    "transport": "turn",
+    "adapters": "access_log batch metrics tallies",
 }
 
 

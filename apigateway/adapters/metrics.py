@@ -18,7 +18,7 @@ from prometheus_client import (
 )
 from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThreadPool
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from apigateway.adapters.families import FamilyCollector
 from apigateway.adapters.tallies import LAGS, OTHER, Histogram, RouteTally, Tally
@@ -28,7 +28,6 @@ from apigateway.ports.interfaces import IMetrics, Reading
 MOST_ROUTES = 50_000
 
 
-@implementer(IMetrics)
 class Metrics:
     """Counts what happens; see IMetrics.
 
@@ -101,3 +100,7 @@ class Metrics:
         if len(self.routes) >= self._most_routes:
             key = (OTHER, OTHER)
         return self.routes.setdefault(key, RouteTally())
+
+
+# Said from outside: a class that is compiled (setup.py) has no decorators.
+classImplements(Metrics, IMetrics)

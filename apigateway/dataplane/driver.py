@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable
 from email.utils import formatdate
 from typing import Any, Final
@@ -42,12 +41,13 @@ class WorkerDriver:
         self._metrics = metrics
         self._logs = logs
         # Unique among workers by its random start; in order within one. No secret hangs on it.
-        self._prefix = random.token(5).hex()
-        self._count = itertools.count(1)
+        self._prefix = random.token(5).hex() + "-"
+        self._count = 0
 
     def next_id(self) -> str:
         """The id of a new exchange."""
-        return f"{self._prefix}-{next(self._count):x}"
+        self._count += 1
+        return self._prefix + hex(self._count)[2:]
 
     def open_upstream(
         self, machine: Attempting, upstream: CompiledUpstream, target: TargetState, fresh: bool

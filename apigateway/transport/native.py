@@ -14,7 +14,9 @@ import os
 import select
 import socket
 import ssl
+import struct
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from typing import Any, cast
 
 from twisted.internet import error
@@ -32,7 +34,7 @@ from zope.interface import implementer
 
 from apigateway.transport.addresses import Address, address_from
 from apigateway.transport.pulling import Pulled
-from apigateway.transport.turn import turn_of
+from apigateway.transport.turn import Outgoing, turn_of
 
 log = Logger()
 
@@ -45,9 +47,8 @@ LOW_WATER = 16 * 1024
 _LAST_READS = 16
 # Told by poll() also of a socket that nobody reads from; errors and hang-ups are told in any case.
 _PEER_ENDED = getattr(select, "POLLRDHUP", 0)
-
-TOGETHER = 16 * 1024
-"""Octets of one turn that are sent without waiting for its end."""
+# SO_LINGER on, for no time: closing sends a RST.
+_RESET = struct.pack("ii", 1, 0)
 
 Build = Callable[[IAddress], IProtocol | None]
 Made = Callable[[IProtocol | Failure], None]
@@ -92,25 +93,9 @@ class NativeTransport(asyncio.BaseProtocol):
     """
 
     __slots__ = (
-        "_aborted",
-        "_build",
-        "_host",
-        "_made",
-        "_out",
-        "_out_size",
-        "_turn",
-        "_native",
-        "_over",
-        "_paused",
-        "_peer",
-        "_producer",
-        "_protocol",
-        "data_received",
-        "disconnecting",
-        "pauseProducing",
-        "resumeProducing",
-        "write",
-        "writeSequence",
+        "_aborted", "_build", "_host", "_made", "_out", "_native", "_over",
+        "_paused", "_peer", "_producer", "_protocol", "data_received", "disconnecting",
+        "pauseProducing", "resumeProducing", "write", "writeSequence",
     )  # fmt: skip
 
     write: Callable[[bytes], None]
@@ -130,8 +115,7 @@ class NativeTransport(asyncio.BaseProtocol):
         self._paused = False
         self._aborted = False
         self._over = False
-        self._out: list[bytes] = []
-        self._out_size = 0
+        self._out: Outgoing | None = None
         self.disconnecting = False
         self._bind_nothing()
 
@@ -143,9 +127,9 @@ class NativeTransport(asyncio.BaseProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         native = self._native = cast(asyncio.Transport, transport)
-        self._turn = turn_of(asyncio.get_running_loop())
-        self.write = self._write
-        self.writeSequence = self._write_all
+        out = self._out = Outgoing(turn_of(asyncio.get_running_loop()), native.write)
+        self.write = out.write
+        self.writeSequence = out.write_all
         self.pauseProducing = native.pause_reading
         self.resumeProducing = native.resume_reading
         self._set_limits(native)
@@ -194,29 +178,13 @@ class NativeTransport(asyncio.BaseProtocol):
         cast(Any, self._protocol).readConnectionLost()
         return True
 
-    def _write(self, data: bytes) -> None:
-        """Send at the end of this turn of the loop, or now where much has gathered."""
-        out = self._out
-        out.append(data)
-        self._out_size += len(data)
-        if self._out_size > TOGETHER:
-            self.send_out()
-        elif len(out) == 1:
-            self._turn.add(self)
-
-    def _write_all(self, pieces: Iterable[bytes]) -> None:
-        for piece in pieces:
-            self._write(piece)
-
-    def send_out(self) -> None:
-        """Give the loop's transport what was written."""
-        out = self._out
-        if out and self._native is not None:
-            self._out, self._out_size = [], 0
-            self._native.write(out[0] if len(out) == 1 else b"".join(out))
+    def _send_out(self) -> None:
+        if self._out is not None:
+            self._out.send()
 
     def _forget_out(self) -> None:
-        self._out, self._out_size = [], 0
+        if self._out is not None:
+            self._out.forget()
 
     def pause_writing(self) -> None:
         self._paused = True
@@ -293,14 +261,21 @@ class NativeTransport(asyncio.BaseProtocol):
                 self._close()
 
     def _close(self) -> None:
-        self.send_out()
+        self._send_out()
         self.write = self.writeSequence = _discard
         if self._native is not None:
             self._native.close()
 
     def abortConnection(self) -> None:
-        """Close now; what was not sent is lost. connectionLost follows, in a later turn of the loop."""
+        """Close now, by a reset; what was not sent is lost. connectionLost follows, in a later turn of the loop.
+
+        A peer that is told the end of a message by the close of the connection must not take this for one.
+        """
         if self._native is not None and not self._over and not self._aborted:
+            connection = self._socket()
+            if connection is not None:
+                with suppress(OSError):  # the loop may have closed it already
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             self._aborted = self.disconnecting = True
             self._forget_out()
             self._bind_nothing()
@@ -312,7 +287,7 @@ class NativeTransport(asyncio.BaseProtocol):
         if native is None or self._over or self.disconnecting:
             return
         if native.can_write_eof():
-            self.send_out()
+            self._send_out()
             self.write = self.writeSequence = _discard
             native.write_eof()
         else:

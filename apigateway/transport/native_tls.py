@@ -54,7 +54,7 @@ class NativeTlsTransport(NativeTransport):  # type: ignore[override]
         native = self._native
         if native is None or self._flushing:
             return
-        self.send_out()
+        self._send_out()
         self.write = self.writeSequence = _discard
         if not native.get_write_buffer_size():
             native.close()

@@ -9,15 +9,16 @@ turn lasts.
 from __future__ import annotations
 
 import asyncio
-from typing import Final, Protocol
+from collections.abc import Callable, Iterable
+from typing import Final
 from weakref import WeakKeyDictionary
 
+from twisted.logger import Logger
 
-class Waiting(Protocol):
-    """Who has something to send at the end of the turn."""
+log = Logger()
 
-    def send_out(self) -> None:
-        """Send it."""
+TOGETHER: Final = 16 * 1024
+"""Octets of one turn that are sent without waiting for its end."""
 
 
 class Turn:
@@ -27,9 +28,9 @@ class Turn:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._waiting: list[Waiting] = []
+        self._waiting: list[Outgoing] = []
 
-    def add(self, one: Waiting) -> None:
+    def add(self, one: Outgoing) -> None:
         """Have it send at the end of the turn; it adds itself once."""
         waiting = self._waiting
         if not waiting:
@@ -39,7 +40,50 @@ class Turn:
     def _end(self) -> None:
         waiting, self._waiting = self._waiting, []
         for one in waiting:
-            one.send_out()
+            try:
+                one.send()
+            except Exception:  # of one of them; the others have nothing to do with it
+                log.failure("a connection failed to send")
+
+
+class Outgoing:
+    """What a connection has written in this turn. send_on: the write of the loop's transport."""
+
+    __slots__ = ("_pieces", "_send_on", "_size", "_turn")
+
+    def __init__(self, turn: Turn, send_on: Callable[[bytes], None]) -> None:
+        self._turn = turn
+        self._send_on = send_on
+        self._pieces: list[bytes] = []
+        self._size = 0
+
+    def write(self, data: bytes) -> None:
+        """Send at the end of this turn of the loop, or now where much has gathered."""
+        pieces = self._pieces
+        pieces.append(data)
+        self._size += len(data)
+        if self._size > TOGETHER:
+            self.send()
+        elif len(pieces) == 1:
+            self._turn.add(self)
+
+    def write_all(self, pieces: Iterable[bytes]) -> None:
+        """The same for several."""
+        for piece in pieces:
+            self.write(piece)
+
+    def send(self) -> None:
+        """Give the loop's transport what was written."""
+        pieces = self._pieces
+        if pieces:
+            self._pieces = []
+            self._size = 0
+            self._send_on(pieces[0] if len(pieces) == 1 else b"".join(pieces))
+
+    def forget(self) -> None:
+        """Drop what was not sent."""
+        self._pieces = []
+        self._size = 0
 
 
 _TURNS: Final[WeakKeyDictionary[asyncio.AbstractEventLoop, Turn]] = WeakKeyDictionary()

@@ -61,9 +61,9 @@ _MOST_NAMES: Final = 1024
 _LONGEST_NAME: Final = 64
 _LONGEST_LINE: Final = 256
 
-# Lines not remembered: what may hold a secret is kept in memory no longer than its message, and what differs from
-# message to message would only push the others out.
-_NOT_REMEMBERED: Final = frozenset(
+#: Fields whose lines are not remembered: what may hold a secret is kept in memory no longer than its message, and what
+#: differs from message to message would only push the others out.
+NOT_REMEMBERED: Final = frozenset(
     (
         b"authorization", b"cookie", b"set-cookie", b"x-api-key",
         b"age", b"etag", b"idempotency-key", b"if-modified-since", b"if-none-match", b"last-modified", b"referer",
@@ -97,8 +97,8 @@ class FieldTable:
         return answer
 
     def remember(self, line: bytes, field: tuple[bytes, bytes]) -> None:
-        """Keep an ordinary line; not a long one, and none of _NOT_REMEMBERED."""
-        if len(line) <= _LONGEST_LINE and field[0] not in _NOT_REMEMBERED:
+        """Keep an ordinary line that was found to be one, but no long one, and none of NOT_REMEMBERED."""
+        if len(line) <= _LONGEST_LINE:
             _remember(self.lines, line, field)
 
     def kind(self, lower: bytes) -> int:

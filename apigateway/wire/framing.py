@@ -21,6 +21,7 @@ _HOST: Final = re.compile(rb"(?:([A-Za-z0-9\-._~!$&'()*+;=]+)|\[([0-9A-Fa-f:.]+)
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _ABSOLUTE: Final = re.compile(rb"(https?)://([^/?]*)([^\x00]*)", re.IGNORECASE)
 _LONGEST_BODY: Final = 2**63 - 1
+_NOT_FOR_US: Final = frozenset((b"CONNECT", b"PRI"))
 
 # Text in llhttp's reason -> the section that it enforces. First match counts.
 _SECTIONS = (
@@ -34,6 +35,7 @@ _SECTIONS = (
     ("space after start line", "RFC 9112 2.2"),
     ("header", "RFC 9110 5.5"),
     ("HTTP/", "RFC 9112 2.3"),
+    ("RTSP/", "RFC 9112 2.3"),
     ("version", "RFC 9112 2.3"),
     ("CR", "RFC 9112 2.2"),
     ("LF", "RFC 9112 2.2"),
@@ -43,11 +45,15 @@ _SECTIONS = (
 def parser_refusal(reason: str, head: bytes) -> Refused:
     """What llhttp's complaint means. `head`: the octets of the head so far."""
     line = head.lstrip(b"\r\n").split(b"\r\n", 1)[0]
-    if reason.startswith("Invalid method"):
+    if reason.startswith("Invalid method") and "RTSP/" not in reason:
         # RFC 9110 9.1: a method we do not know is 501; octets that are no method at all are 400.
         known_shape = is_token(line.split(b" ", 1)[0])
         return Refused(501 if known_shape else 400, "The method is not known.", "RFC 9110 9.1")
-    if reason == "Invalid HTTP version" and _VERSION_SHAPE.fullmatch(line.rpartition(b" ")[2][:8]):
+    if reason == "Invalid HTTP version" and (
+        _VERSION_SHAPE.fullmatch(line.rpartition(b" ")[2][:8]) or _VERSION_SHAPE.match(line)
+    ):
+        return unsupported_version()  # at the end of a request line, at the beginning of a status line
+    if line.startswith(b"PRI "):
         return unsupported_version()
     section = next((section for text, section in _SECTIONS if text in reason), "RFC 9112 2")
     return Refused(400, f"{reason}.", section)
@@ -83,7 +89,9 @@ def request_line(line: bytes, max_target: int) -> tuple[bytes, bytes, str]:
         if _VERSION_SHAPE.fullmatch(protocol):
             raise unsupported_version()
         raise Refused(400, "The HTTP version is not well-formed.", "RFC 9112 2.3")
-    if method == b"CONNECT":
+    if method in _NOT_FOR_US:
+        if method == b"PRI":
+            raise unsupported_version()  # the preface of HTTP/2 (RFC 9113 3.4), whatever version it names
         raise Refused(501, "CONNECT is not offered: this is no forward proxy.", "RFC 9110 9.3.6")
     if len(target) > max_target:
         raise Refused(414, "The request target is too long.", "RFC 9110 15.5.15")
@@ -162,6 +170,12 @@ def body_length(length: bytes | None, coding: bytes | None, version: str) -> int
     if not length.isdigit() or len(length) > 19 or int(length) > _LONGEST_BODY:
         raise Refused(400, "Content-Length is not one number.", "RFC 9112 6.3")
     return int(length)
+
+
+def body_within(octets: int, limit: int | None) -> None:
+    """A body of so many octets is within max_body (RFC 9110 15.5.14)."""
+    if limit is not None and octets > limit:
+        raise Refused(413, "The body is too large.", "RFC 9110 15.5.14")
 
 
 def _only_chunked(coding: bytes) -> None:

@@ -19,6 +19,7 @@ from apigateway.wire.response_head import ResponseHead
 
 # Methods that mean to send a body: they say so when it is empty (RFC 9110 8.6).
 _WITH_BODY: Final = frozenset((b"POST", b"PUT", b"PATCH"))
+_METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
 # Interim responses to one request (RFC 9110 15.2 sets no bound): past these, an upstream is only keeping us awake.
 _MOST_INTERIMS: Final = 100
 
@@ -67,7 +68,8 @@ class Http1Client(Http1Reader):
         if self._busy or not self._persist or self._state == FAILED:
             raise LocalProtocolError("the connection is not free for a request")
         method = request.method
-        if not is_target(target) or not is_token(method) or (host and not valid_host(host)):
+        known = method in _METHODS or is_token(method)
+        if not known or not is_target(target) or (host and not valid_host(host)):
             raise LocalProtocolError("not a method, target or host that can be written")
         if self._state != HEAD:
             self._begin_message()
@@ -150,6 +152,9 @@ class Http1Client(Http1Reader):
     def _refusal(self, refusal: Refusal) -> Refusal:
         """Whatever is wrong with a response is the upstream's fault."""
         return Refusal(502, refusal.detail, refusal.section)
+
+    def _ordinary(self, line: bytes) -> bool:
+        return line.startswith(b"HTTP/1.1 ")
 
     def _on_head(self, line: bytes) -> None:
         request = self._request

@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 from httptools import HttpParserError, HttpParserUpgrade
 
 from apigateway.wire.errors import Refused
-from apigateway.wire.fields import FORWARDED, PLAIN, FieldTable, allowed_trailers
-from apigateway.wire.framing import parser_refusal
-from apigateway.wire.headers import Headers
+from apigateway.wire.field_lines import LineJudge, valid_value
+from apigateway.wire.fields import FORWARDED, NOT_REMEMBERED, PLAIN, FieldTable
+from apigateway.wire.framing import body_within, parser_refusal
+from apigateway.wire.http1_chunked import BLANK_LINE, ChunkedBody, Parser, past_blank_line
 from apigateway.wire.limits import Limits
 from apigateway.wire.message import END, Event, MessageEnd, Refusal
 
-_END: Final = b"\r\n\r\n"
+_JUDGE: Final = LineJudge()
 # A parser that tells nothing still refuses.
 _NO_CALLBACKS: Final = object()
-# A chunk's own octets: up to 16 digits of size, and two CRLF (RFC 9112 7.1).
-_CHUNK_COST: Final = 20
 
 HEAD: Final = 0
 SIZED: Final = 1
@@ -29,19 +28,13 @@ TUNNEL: Final = 5
 FAILED: Final = 6
 
 
-class Parser(Protocol):
-    """What is used of httptools' parsers."""
-
-    def feed_data(self, data: bytes) -> None: ...
-
-
 class Http1Reader:
     """The half that both machines share: octets in, events of one message out.
 
     llhttp cannot be paused, and would parse whatever follows a message. But in strict mode a head ends
     in CRLF CRLF, and so does a chunked body; so it is never fed past the next CRLF CRLF, and what it has
     not been fed stays here untouched. A body of known length is counted off without llhttp, and so is
-    one that the close ends.
+    one that the close ends; a chunked one is read by ChunkedBody.
 
     State: HEAD -> (SIZED | CHUNKED | UNTIL_CLOSE ->) DONE -> HEAD; TUNNEL after a switch of protocols;
     FAILED after a Refusal, which is the last event. A parser lives for one message.
@@ -50,13 +43,11 @@ class Http1Reader:
     __slots__ = (
         "_at",
         "_body",
-        "_chunks",
-        "_complete",
+        "_chunked",
         "_count",
         "_data",
         "_doubt",
         "_events",
-        "_fed",
         "_few_lines",
         "_forwarded",
         "_head",
@@ -64,13 +55,10 @@ class Http1Reader:
         "_left",
         "_limits",
         "_lines",
-        "_may_end",
         "_parser",
-        "_pieces",
         "_special",
         "_state",
         "_table",
-        "_tail",
         "_whole",
     )
 
@@ -89,7 +77,6 @@ class Http1Reader:
         self._data = b""
         self._at = 0
         self._events: list[Event] = []
-        self._pieces: list[bytes] = []
         self._begin_message()
 
     # ---- for the machines
@@ -99,11 +86,16 @@ class Http1Reader:
         self._head = b""
         self._parser: Parser | None = None
         self._doubt: Refused | None = None
-        self._headed = self._complete = False
+        self._chunked: ChunkedBody | None = None
+        self._headed = False
         self._count = 0
         self._lines: list[tuple[bytes, bytes]] = []
         self._special: dict[int, bytes] = {}
         self._forwarded: list[tuple[bytes, bytes]] | None = None
+
+    def _ordinary(self, line: bytes) -> bool:
+        """Whether a first line may be read without llhttp, by `_on_head` alone."""
+        return False
 
     def _on_head(self, line: bytes) -> None:
         """A head is complete, `line` is its first: add its event and say, by `_expect_body`, what follows."""
@@ -111,20 +103,22 @@ class Http1Reader:
     def _on_end(self) -> None:
         """The message is complete; its MessageEnd is the last event."""
 
-    def _line_too_long(self, head: bytes) -> bool:
-        """Whether a head's first line alone is what makes it too large."""
-        return False
+    def _check_line(self, head: bytes) -> None:
+        """Refuse a head, be it not complete, whose first line alone is too long."""
 
     def _refusal(self, refusal: Refusal) -> Refusal:
         return refusal
 
     def _expect_body(self, length: int | None, chunked: bool) -> None:
         """length: octets, 0 for no body; None with chunked False: until the close."""
-        limit = self._limits.max_body
-        if length and limit is not None and length > limit:
-            raise Refused(413, "The body is too large.", "RFC 9110 15.5.14")
+        if length:
+            body_within(length, self._limits.max_body)
         if chunked:
-            self._begin_chunked()
+            self._state = CHUNKED
+            # A parser of its own: the head's is gone, or stopped at an Upgrade that is none of ours, which RFC
+            # 9110 7.8 lets us ignore.
+            self._parser = None
+            self._chunked = ChunkedBody(self.PARSER, self.CHUNKED_HEAD, self._limits, self._table)
         elif length is None:
             self._state = UNTIL_CLOSE
             self._parser = None
@@ -139,7 +133,7 @@ class Http1Reader:
     def _take(self, data: bytes) -> list[Event]:
         """Add octets to those held and read on."""
         if self._state == HEAD and not self._head and self._at >= len(self._data):
-            end = data.find(_END) + 4
+            end = data.find(BLANK_LINE) + 4
             if 4 < end <= self._whole:
                 return self._take_head(data, end)
         self._data = self._data[self._at :] + data if self._at < len(self._data) else data
@@ -149,53 +143,70 @@ class Http1Reader:
     def _take_head(self, data: bytes, end: int) -> list[Event]:
         """A head that came whole in one read, as nearly all do: the same as `_read`, without what is for the others.
 
-        Where anything is out of the ordinary, everything is begun anew on the long way, which knows what to say.
+        llhttp is asked only for lines that were not met before. Where anything is out of the ordinary, everything is
+        begun anew on the long way, which knows what to say.
         """
         head = data if end == len(data) else data[:end]
-        self._parser = None
-        try:
-            self.PARSER(_NO_CALLBACKS).feed_data(head)
-        except (HttpParserError, HttpParserUpgrade):
-            return self._anew(data)
         raws = head.split(b"\r\n")
         ends = len(raws) - 1
-        if not raws[0] or ends > self._few_lines or head.count(b"\n") != ends or head.count(b"\r") != ends:
+        if ends > self._few_lines or head.count(b"\n") != ends or head.count(b"\r") != ends:
             return self._anew(data)  # half a line end among them: it is left to llhttp's own idea of lines
-        self._sort(raws)
+        first = raws[0]
+        if not self._ordinary(first) or not self._sort(raws):
+            return self._anew(data)
         events: list[Event] = []
         self._events = events
         rest = len(data) - end
         if rest:
             self._data, self._at = data, end
         try:
-            self._on_head(raws[0])
+            self._on_head(first)
             if rest and self._state != DONE:
                 return self._take_behind(events)
         except Refused as refused:
+            if not events:
+                return self._anew(data)
             self._fail(refused.refusal)
         return events
 
-    def _sort(self, raws: list[bytes]) -> None:
-        """Sort the lines of a head, which llhttp has accepted, into ordinary and special fields."""
-        append, table, special = self._lines.append, self._table, self._special
-        known, names = table.lines.get, table.names.get
-        for raw in raws[1:-2]:
-            field = known(raw)
+    def _sort(self, raws: list[bytes]) -> bool:
+        """Sort the lines of a head into ordinary and special fields; False where one is no field line.
+
+        A line that is remembered has been looked at before.
+        """
+        table, special, fields = self._table, self._special, self._lines
+        news: list[bytes] = []
+        kept: list[tuple[bytes, tuple[bytes, bytes]]] = []
+        for index in range(1, len(raws) - 2):
+            raw = raws[index]
+            field = table.lines.get(raw)
             if field is not None:
-                append(field)
+                fields.append(field)
                 continue
-            name, _, value = raw.partition(b":")
+            name, colon, value = raw.partition(b":")
             value = value.strip(b" \t")
-            lower, kind = names(name) or table.look_up(name)
+            lower, kind = table.names.get(name) or table.look_up(name)
             if kind == PLAIN:
-                append((lower, value))
-                table.remember(raw, (lower, value))
+                news.append(raw)
+                field = (lower, value)
+                fields.append(field)
+                if lower not in NOT_REMEMBERED:
+                    kept.append((raw, field))
             elif kind == FORWARDED:
+                news.append(raw)
                 if self._forwarded is None:
                     self._forwarded = []
                 self._forwarded.append((lower, value))
-            else:
+            elif colon and valid_value(value):
                 special[kind] = special[kind] + b", " + value if kind in special else value
+            else:
+                return False
+        if news:
+            if not _JUDGE.accepts(news):
+                return False
+            for raw, field in kept:
+                table.remember(raw, field)
+        return True
 
     def _take_behind(self, events: list[Event]) -> list[Event]:
         """What came in the same read behind a head: most often exactly its body."""
@@ -240,6 +251,7 @@ class Http1Reader:
         self._events.append(self._refusal(refusal))
         self._state = FAILED
         self._parser = None
+        self._chunked = None
         self._forget_data()
 
     def _forget_data(self) -> None:
@@ -255,7 +267,7 @@ class Http1Reader:
 
     def _read_head(self) -> None:
         data, at, before = self._data, self._at, self._head
-        end = _past_end(data, at, before[-3:])
+        end = past_blank_line(data, at, before[-3:])
         piece = data[at:] if end < 0 else data[at:end]
         head = before + piece if before else piece
         if end < 0 or len(head) > self._limits.max_head:
@@ -270,19 +282,29 @@ class Http1Reader:
             self._parser = None  # it will not read on, even where we do not switch
         except HttpParserError as error:
             # Where a head is whole our own rules speak first: they know more than llhttp does.
-            self._doubt = parser_refusal(str(error), head)
+            self._doubt = self._refused_by_parser(str(error), head)
             if not self._headed:
                 raise self._doubt from None
         if end >= 0:
             self._finish_head(head)
+
+    def _refused_by_parser(self, reason: str, head: bytes) -> Refused:
+        if reason == "Invalid method encountered":
+            # Judged by the octets up to the first wrong one, as if they had come one by one: some ten of them.
+            parser = self.PARSER(_NO_CALLBACKS)
+            for at in range(len(head)):
+                try:
+                    parser.feed_data(head[at : at + 1])
+                except HttpParserError:
+                    return parser_refusal(reason, head[: at + 1])
+        return parser_refusal(reason, head)
 
     def _check_blank(self, head: bytes) -> None:
         """Refuse a head, be it not complete, for what empty lines there are before it."""
 
     def _check_head(self, head: bytes) -> None:
         self._check_blank(head)
-        if self._line_too_long(head):
-            raise Refused(414, "The request target is too long.", "RFC 9110 15.5.15")
+        self._check_line(head)
         if len(head) > self._limits.max_head:
             raise Refused(431, "The head is too large.", "RFC 6585 5")
 
@@ -331,99 +353,28 @@ class Http1Reader:
         piece = self._rest()
         self._body += len(piece)
         self._events.append(piece)
-        self._check_body()
-
-    def _check_body(self) -> None:
-        limit = self._limits.max_body
-        if limit is not None and self._body > limit:
-            raise Refused(413, "The body is too large.", "RFC 9110 15.5.14")
-
-    def _begin_chunked(self) -> None:
-        self._state = CHUNKED
-        self._lines = []
-        self._special = {}
-        self._forwarded = None
-        self._body = self._fed = self._chunks = 0
-        self._complete = False
-        self._tail = b"\r\n"  # of the head
-        self._may_end = False
-        if self._parser is None:
-            # The head's own stopped at an Upgrade that is none of ours: RFC 9110 7.8 lets us ignore it.
-            self._parser = self.PARSER(self)
-            self._parser.feed_data(self.CHUNKED_HEAD)
-            self._special = {}
-        self._count = 0
+        body_within(self._body, self._limits.max_body)
 
     def _read_chunked(self) -> None:
-        data, at = self._data, self._at
-        end = self._chunked_end(data, at)
-        piece = data[at:] if end < 0 else data[at:end]
-        self._at = at + len(piece)
-        self._fed += len(piece)
-        self._tail = (self._tail + piece)[-3:] if len(piece) < 3 else piece[-3:]
-        assert self._parser is not None
-        try:
-            self._parser.feed_data(piece)
-        except HttpParserError as error:
-            raise parser_refusal(str(error), b"") from None
-        self._check_chunked()
-        if self._complete:
-            if end < 0:
-                raise Refused(400, "The chunked body does not end in an empty line.", "RFC 9112 7.1")
-            self._finish_chunked()
-        elif end >= 0:
-            self._may_end = False
-
-    def _chunked_end(self, data: bytes, at: int) -> int:
-        """The index where the body may end next, or -1.
-
-        The last chunk's line begins with a 0, and the first CRLF CRLF behind that is the end. So after
-        every CRLF and 0 that comes by, be it content, one CRLF CRLF is where to look; the empty lines of a
-        text are not, which would be a way to make us feed two octets at a time.
-        """
-        if self._may_end:
-            return _past_end(data, at, self._tail)
-        before = self._tail[-2:]
-        edge = (before + data[at : at + 2]).find(b"\r\n0")
-        zero = at + edge - len(before) if edge >= 0 else data.find(b"\r\n0", at)
-        if edge < 0 and zero < 0:
-            return -1
-        self._may_end = True
-        return _past_end(data, zero + 2, b"")
-
-    def _check_chunked(self) -> None:
-        self._check_body()
-        limits = self._limits
-        # httptools tells nothing of extensions and unfinished trailers: what is neither body nor a chunk's
-        # own cost must be one of them.
-        extra = self._fed - self._body - _CHUNK_COST * (self._chunks + 1)
-        if extra > limits.max_chunk_extensions + limits.max_trailers:
-            raise Refused(400, "Chunk extensions or trailers are too large.", "RFC 9112 7.1.1")
-
-    def _finish_chunked(self) -> None:
-        limits = self._limits
-        lines = self._lines
-        size = sum(len(name) + len(value) + 4 for name, value in lines)
-        if size > limits.max_trailers or self._count > limits.max_fields:
-            raise Refused(431, "The trailer fields are too large.", "RFC 6585 5")
-        extra = self._fed - self._body - size - _CHUNK_COST * self._chunks
-        if extra > limits.max_chunk_extensions + limits.max_fields:
-            raise Refused(400, "Chunk extensions are too large.", "RFC 9112 7.1.1")
-        self._flush()
-        trailers = allowed_trailers([(name, value.rstrip(b" \t")) for name, value in lines])
-        self._end(MessageEnd(Headers(trailers)) if trailers else END)
+        body = self._chunked
+        assert body is not None
+        self._at = body.read(self._data, self._at)
+        if body.ended:
+            self._flush()
+            self._end(body.end())
 
     def _flush(self) -> None:
-        """Give the chunks of one feed as one piece: fewer writes for who passes them on."""
-        pieces = self._pieces
-        if pieces:
-            self._events.append(pieces[0] if len(pieces) == 1 else b"".join(pieces))
-            self._pieces = []
+        """Tell what has come of a chunked body."""
+        if self._chunked is not None:
+            piece = self._chunked.take()
+            if piece:
+                self._events.append(piece)
 
     def _end(self, end: MessageEnd) -> None:
         self._events.append(end)
         self._state = DONE
         self._parser = None
+        self._chunked = None
         self._on_end()
 
     # ---- called by httptools
@@ -433,8 +384,6 @@ class Http1Reader:
         lower, kind = self._table.names.get(name) or self._table.look_up(name)
         if kind == PLAIN:
             self._lines.append((lower, value))
-        elif self._state == CHUNKED:
-            return  # no such field may come as a trailer
         elif kind == FORWARDED:
             if self._forwarded is None:
                 self._forwarded = []
@@ -446,24 +395,3 @@ class Http1Reader:
 
     def on_headers_complete(self) -> None:
         self._headed = True
-
-    def on_chunk_header(self) -> None:
-        self._chunks += 1
-
-    def on_body(self, body: bytes) -> None:
-        self._body += len(body)
-        self._pieces.append(body)
-
-    def on_message_complete(self) -> None:
-        self._complete = True
-
-
-def _past_end(data: bytes, at: int, tail: bytes) -> int:
-    """The index after the first CRLF CRLF that ends in data[at:], or -1; tail: the three octets before."""
-    if tail:
-        # `tail` cannot hold all four, so a match reaches into data[at:].
-        edge = (tail + data[at : at + 3]).find(_END)
-        if edge >= 0:
-            return at + edge + 4 - len(tail)
-    end = data.find(_END, at)
-    return end + 4 if end >= 0 else -1

@@ -5,7 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import Final
 
-from httptools import HttpRequestParser
+from httptools import HttpParserError, HttpRequestParser
 
 from apigateway.wire.errors import LocalProtocolError, Refused
 from apigateway.wire.fields import REQUEST_FIELDS
@@ -24,6 +24,10 @@ STATUS_LINES: Final = {
 _ODD: Final = frozenset((*range(100, 200), 204, 304))
 # The longest method that llhttp knows and a version leave less than this beside the target.
 _LINE_ROOM: Final = 64
+# How a request line begins that is read without llhttp: the methods that nearly all requests have, and a path.
+_ORDINARY: Final = tuple(
+    method + b" /" for method in (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
+)
 # Octets of empty lines before a request. RFC 9112 2.2 asks for one line; without a bound, each would be a way
 # to keep an idle connection for a while more.
 _MOST_BLANK: Final = 16
@@ -190,9 +194,18 @@ class Http1Server(Http1Reader):
         upgrade = b"connection: upgrade\r\nupgrade: %b\r\n\r\n" % request.upgrade
         return _status_line(101, response.reason) + fields + upgrade
 
-    def _line_too_long(self, head: bytes) -> bool:
-        line = head.find(b"\r\n", len(head) - len(head.lstrip(b"\r\n")))
-        return (len(head) if line < 0 else line) > self._limits.max_target + _LINE_ROOM
+    def _check_line(self, head: bytes) -> None:
+        begin = len(head) - len(head.lstrip(b"\r\n"))
+        end = head.find(b"\r\n", begin)
+        if (len(head) if end < 0 else end) - begin <= self._limits.max_target + _LINE_ROOM:
+            return
+        if b" " in head[begin : begin + _LINE_ROOM]:
+            raise Refused(414, "The request target is too long.", "RFC 9110 15.5.15")
+        try:
+            # It is the method (RFC 9112 3: 501), or none at all: a parser knows it by its first octets.
+            HttpRequestParser(None).feed_data(head[begin : begin + _LINE_ROOM])
+        except HttpParserError as error:
+            raise self._refused_by_parser(str(error), head) from None
 
     def _blank(self, head: bytes) -> None:
         if head.lstrip(b"\r\n").startswith(b"PRI "):
@@ -205,6 +218,9 @@ class Http1Server(Http1Reader):
     def _check_blank(self, head: bytes) -> None:
         if self._blanks + len(head) - len(head.lstrip(b"\r\n")) > _MOST_BLANK:
             raise Refused(400, "There are too many empty lines before a request.", "RFC 9112 2.2")
+
+    def _ordinary(self, line: bytes) -> bool:
+        return line.startswith(_ORDINARY)
 
     def _on_head(self, line: bytes) -> None:
         longest = self._limits.max_target

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from operator import itemgetter
 from typing import Final
 
 from apigateway.wire.errors import LocalProtocolError
@@ -14,8 +13,6 @@ NOTHING: Final = 0
 SIZED: Final = 1
 CHUNKED: Final = 2
 UNTIL_CLOSE: Final = 3
-
-_name: Final = itemgetter(0)
 
 
 class BodyWriter:
@@ -66,9 +63,11 @@ class BodyWriter:
 
 def field_lines(lines: Sequence[tuple[bytes, bytes]]) -> bytes:
     """Fields as written, each with its CRLF; those that the writer itself sets are left out."""
-    if not lines:
-        return b""
-    if not WRITERS_OWN.isdisjoint(map(_name, lines)):
-        lines = [line for line in lines if line[0] not in WRITERS_OWN]
-    return b"\r\n".join(map(b": ".join, lines)) + b"\r\n" if lines else b""
-
+    pieces: list[bytes] = []
+    for name, value in lines:
+        if name not in WRITERS_OWN:
+            pieces.append(name)
+            pieces.append(b": ")
+            pieces.append(value)
+            pieces.append(b"\r\n")
+    return b"".join(pieces)
