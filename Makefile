@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: demo test check docs reference bench compiled test-compiled clean
+.PHONY: demo test check docs reference bench soak fuzz steady compiled test-compiled clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -33,8 +33,27 @@ reference: $(DEVELOPS)
 docs: reference
 	$(BIN)/sphinx-build -W --keep-going -b html docs docs/_build/html
 
+# Beside the peers that are installed. `make bench BENCH='--jobs plain,tls --rounds 3'` does a part.
 bench: $(DEVELOPS) compiled
-	$(BIN)/python -m bench
+	$(BIN)/python -m bench $(BENCH)
+
+# Twenty minutes under load: is it then what it was? `make soak MINUTES=1` tries it.
+soak: $(DEVELOPS) compiled
+	$(BIN)/python -m bench.soak --minutes $(or $(MINUTES),20)
+
+# Hostile input for every parser. `make fuzz MINUTES=1`; what is found is in fuzz-findings/, and is an error.
+fuzz: $(DEVELOPS)
+	$(BIN)/python tests/fuzz --minutes $(or $(MINUTES),10)
+
+# The tests with real sockets and processes, again and again: `make steady TIMES=3 TESTS=tests/cli`.
+REAL := adapters cli config_examples dataplane faults loopback manager supervisor transport
+
+steady: $(DEVELOPS)
+	@turn=0; while [ $$turn -lt $(or $(TIMES),20) ]; do \
+	  turn=$$((turn + 1)); echo "turn $$turn of $(or $(TIMES),20)"; \
+	  $(BIN)/pytest -q -x $(or $(TESTS),$(wildcard $(REAL:%=tests/%))) || \
+	    { echo "turn $$turn failed, in the test that is named above" >&2; exit 1; }; \
+	done
 
 # The hot modules as C (setup.py says which), in an environment of its own. It takes minutes, and a C compiler.
 compiled: $(COMPILED)/installed

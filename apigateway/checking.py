@@ -82,6 +82,11 @@ def check_file(
     return _check(configuration, loaded, base, strict or serving, parts or Parts())
 
 
+def check_configuration(configuration: Configuration, base: Path, parts: Parts) -> Checked:
+    """Check one that is going to be deployed here, and was read and checked elsewhere; base: the folder of its file."""
+    return _check(configuration, None, base, True, parts)
+
+
 def _check(configuration: Configuration, loaded: Loaded | None, base: Path, strict: bool, parts: Parts) -> Checked:
     of_sense = check(configuration)
     problems = [*of_sense, *check_files(configuration, base)]

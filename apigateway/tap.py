@@ -16,7 +16,7 @@ from apigateway.errors import ConfigurationRefused
 from apigateway.transport import reactor as native_reactor
 
 if TYPE_CHECKING:
-    from apigateway.assembly import GatewayService
+    from apigateway.program import ProgramService
 
 
 class Options(usage.Options):
@@ -48,21 +48,32 @@ def makeService(options: Options) -> IService:
     # Both only now: whatever they import may ask for it.
     from twisted.internet import reactor
 
-    from apigateway.assembly import make_service
+    from apigateway.supervisor.starting import make_service
+    from apigateway.transport.inherited import Inherited, InheritedRefused
 
     try:
         native_reactor.loop_of(reactor)
     except TypeError as error:
         _refuse(str(error))
+    native_reactor.run_by_monotonic_clock(reactor)  # twistd may have installed asyncio's own
     try:
-        service = make_service(reactor, options["config"], last_good=bool(options["last-good"]))
+        inherited = Inherited.from_environment(os.environ)
+    except InheritedRefused as refusal:
+        _refuse(str(refusal))
+    try:
+        service = make_service(
+            reactor, options["config"], last_good=bool(options["last-good"]), inherited=inherited,
+            twistd_options=options.parent,
+        )
     except ConfigurationRefused as refused:
-        _refuse(*(f"warning: {each}" if each.warning else str(each) for each in refused.problems))
+        lines = [f"warning: {each}" if each.warning else str(each) for each in refused.problems]
+        inherited.failed("\n".join(lines))
+        _refuse(*lines)
     atexit.register(_end_with_status, service)
     return service
 
 
-def _end_with_status(service: GatewayService) -> None:
+def _end_with_status(service: ProgramService) -> None:
     """twistd ends with 0 however its service fared: the last word of the process says it for a start that failed."""
     if service.failed:
         sys.stdout.flush()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable
-from datetime import datetime
+from datetime import UTC, datetime
 from decimal import Decimal
 from difflib import get_close_matches
 
@@ -102,8 +102,10 @@ def parse_date(text: str) -> datetime:
     if not _DATE.fullmatch(text):
         raise ValueError('expected a date and time with its offset (RFC 3339), as in "2027-06-30T00:00:00Z"')
     try:
-        return datetime.fromisoformat(text.upper())
-    except ValueError as error:
+        date = datetime.fromisoformat(text.upper())
+        date.astimezone(UTC)  # which the first and the last day there are may not have
+        return date
+    except (ValueError, OverflowError) as error:
         raise ValueError(f"no such date: {error}") from None
 
 

@@ -3,11 +3,14 @@
 llhttp on both sides, a Twisted protocol on the native transport, heads forwarded field by field, connections kept on
 both sides. No limits, no timeouts, no errors, no streaming: the floor that a gateway on this ground cannot go below.
 
-python -m bench.bare PORT BACKEND_PORT
+python -m bench.bare PORT BACKEND_PORT [CHAIN KEY]
+
+With a certificate, TLS of the loop on the client's side.
 """
 
 from __future__ import annotations
 
+import ssl
 import sys
 from typing import Any
 
@@ -94,7 +97,12 @@ class Client(Protocol):
 
 def main() -> None:
     """Serve until ended."""
-    NativeServerEndpoint(reactor, ("127.0.0.1", int(sys.argv[1]))).listen(Factory.forProtocol(Client))
+    context = None
+    if len(sys.argv) > 3:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(*sys.argv[3:5])
+    place = ("127.0.0.1", int(sys.argv[1]))
+    NativeServerEndpoint(reactor, place, ssl_context=context).listen(Factory.forProtocol(Client))
     reactor.run()
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 import random
 import uuid
 
+from bench.scenario import PLAIN, RESOURCES, Scenario
+
 CONNECTIONS = 32
 BODY = '{"id":1234,"name":"one of many","state":"open","total":"19.90","currency":"EUR"}'
 
@@ -13,24 +15,20 @@ BODY = '{"id":1234,"name":"one of many","state":"open","total":"19.90","currency
 REQUESTS = 8192
 CLIENTS = 200
 
-# The routes of ours: so many apis with so many routes each. Requests are for these services of them, which the peers
-# have routes for, too (peers/).
-APIS = 20
-SERVICES = ("service-01", "service-03", "service-05", "service-07", "service-09")
-RESOURCES = (
-    "orders", "customers", "invoices", "products", "carts", "shipments", "returns", "payments", "ratings", "stocks",
-)
 
+def requests(scenario: Scenario = PLAIN, *, close: bool = False) -> list[bytes]:
+    """The requests as they go over the wire: GETs with nine field lines; the same every time.
 
-def requests() -> list[bytes]:
-    """The requests as they go over the wire: GETs with nine field lines; the same every time."""
+    close: each asks for its connection to be closed.
+    """
     chance = random.Random(7)
     clients = [(chance.randbytes(24).hex(), chance.randbytes(8).hex()) for _ in range(CLIENTS)]
-    return [_request(chance, *chance.choice(clients)) for _ in range(REQUESTS)]
+    services = scenario.services()
+    return [_request(chance, services, *chance.choice(clients), close) for _ in range(REQUESTS)]
 
 
-def _request(chance: random.Random, token: str, session: str) -> bytes:
-    service, resource = chance.choice(SERVICES), chance.choice(RESOURCES)
+def _request(chance: random.Random, services: tuple[str, ...], token: str, session: str, close: bool) -> bytes:
+    service, resource = chance.choice(services), chance.choice(RESOURCES)
     return "\r\n".join([
         f"GET /{service}/{resource}/{chance.randrange(100_000)}?expand=items HTTP/1.1",
         "Host: api.example.test",
@@ -41,7 +39,7 @@ def _request(chance: random.Random, token: str, session: str) -> bytes:
         f"Authorization: Bearer {token}",
         f"X-Request-Id: {uuid.UUID(int=chance.getrandbits(128), version=4)}",
         f"Cookie: session={session}; theme=dark; consent=necessary",
-        "Cache-Control: no-cache",
+        "Connection: close" if close else "Cache-Control: no-cache",
         "", "",
     ]).encode()
 
@@ -53,29 +51,3 @@ def response_octets() -> bytes:
         f"Content-Type: application/json\r\nContent-Length: {len(BODY)}\r\nConnection: keep-alive\r\n\r\n"
     )
     return (head + BODY).encode()
-
-
-def gateway_configuration(port: int, backends: tuple[int, int], access_log: str) -> str:
-    """Our configuration: routing over many routes, metrics (always on), the access log to a file, no policy."""
-    lines = [
-        "version: 1",
-        f'listeners: [{{name: public, address: "127.0.0.1:{port}"}}]',
-        f'logs: {{access: "{access_log}", error: "off"}}',
-        "data_dir: null",
-        "drain: {notice: 10ms, timeout: 1s}",
-        "upstreams:",
-        "  - name: backend",
-        f'    targets: [{", ".join(f"{{url: {_quoted(backend)}}}" for backend in backends)}]',
-        "apis:",
-    ]
-    for number in range(APIS):
-        lines += [f"  - name: service-{number:02d}", f"    base_path: /service-{number:02d}", "    routes:"]
-        lines += [
-            f'      - {{name: {name}, match: {{methods: [GET], path: "/{name}/{{id}}"}}, upstream: backend}}'
-            for name in RESOURCES
-        ]
-    return "\n".join(lines) + "\n"
-
-
-def _quoted(port: int) -> str:
-    return f'"http://127.0.0.1:{port}"'

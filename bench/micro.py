@@ -42,7 +42,8 @@ from apigateway.wire.http1_client import Http1Client
 from apigateway.wire.http1_server import Http1Server
 from apigateway.wire.ipset import IpSet
 from apigateway.wire.message import Request, Response
-from bench.job import BODY, gateway_configuration, requests, response_octets
+from bench.job import BODY, requests, response_octets
+from bench.peers.gateway import configuration
 
 ROUNDS = 7
 TIMES = 5000
@@ -221,7 +222,7 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         own = Path(folder) / "gateway.yaml"
-        own.write_text(gateway_configuration(8080, (9001, 9002), "off"))
+        own.write_text(configuration(8080, (9001, 9002), "off"))
         show(arguments.file or str(own), arguments)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import resource
 import socket
 import subprocess
 import sys
@@ -81,8 +83,34 @@ def free_ports(count: int) -> list[int]:
 
 def cpu_seconds(pid: int) -> float:
     """User and system time so far, of a process and of those under it (an nginx worker is its master's child)."""
-    ticks = sum(_ticks(each) for each in [pid, *_descendants(pid)])
-    return ticks / os.sysconf("SC_CLK_TCK")
+    return sum(map(_ticks, family(pid))) / os.sysconf("SC_CLK_TCK")
+
+
+def family(pid: int) -> list[int]:
+    """A process, and all under it."""
+    return [pid, *_descendants(pid)]
+
+
+def memory(pid: int) -> int:
+    """Octets of memory of a process alone: its proportional set size, where what it shares is shared out. OSError."""
+    found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(), re.MULTILINE)
+    return int(found[1]) * 1024 if found else 0
+
+
+def resident(pid: int) -> int:
+    """Octets of its resident set: quicker to find out than `memory`. OSError."""
+    return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def descriptors(pid: int) -> int:
+    """How many files and sockets it has open. OSError."""
+    return len(os.listdir(f"/proc/{pid}/fd"))
+
+
+def raise_limit() -> None:
+    """As many open files as are allowed, for this process and those it starts."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def _stat(pid: int) -> list[str]:
@@ -91,8 +119,8 @@ def _stat(pid: int) -> list[str]:
 
 
 def _ticks(pid: int) -> int:
-    fields = _stat(pid)
-    return int(fields[11]) + int(fields[12])  # utime and stime: proc(5), fields 14 and 15
+    # utime, stime, and those of children that have ended: proc(5), fields 14 to 17.
+    return sum(map(int, _stat(pid)[11:15]))
 
 
 def _descendants(pid: int) -> list[int]:

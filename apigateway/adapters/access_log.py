@@ -62,6 +62,8 @@ class AccessLog:
 
     def finished(self, exchange: Exchange) -> None:
         """See IExchangeLog."""
+        if self._timer is None:
+            self._begin_batch()
         try:
             record = self._record(exchange)
             try:
@@ -72,8 +74,6 @@ class AccessLog:
             line = orjson.dumps({"id": ascii(exchange.id), "unwritable": ascii(error)}) + b"\n"
         self._waiting += line
         self._lines += 1
-        if self._timer is None:
-            self._timer = self._timers.call_later(FLUSH_AFTER, self._tick)
         if len(self._waiting) >= FLUSH_AT:
             self._flush()
 
@@ -93,8 +93,15 @@ class AccessLog:
         self._flush()
         return self._sink.close()
 
+    def _begin_batch(self) -> None:
+        # Follow the machine's clock when it is set, without asking it for every line.
+        self._offset = self._clock.wall() - self._clock.monotonic()
+        self._timer = self._timers.call_later(FLUSH_AFTER, self._tick)
+
     def _tick(self) -> None:
         self._timer = None
+        if self._lines:
+            self._begin_batch()  # also where it stays empty: what the sink makes of these lines is known by its end
         self._flush()
 
     def _flush(self) -> None:
@@ -102,10 +109,7 @@ class AccessLog:
             self._sink.write(bytes(self._waiting), self._lines)
             self._waiting = bytearray()
             self._lines = 0
-        # Follow the machine's clock when it is set, without asking it for every line.
-        now = self._clock.monotonic()
-        self._offset = self._clock.wall() - now
-        self._tell_of_losses(now)
+        self._tell_of_losses(self._clock.monotonic())
 
     def _tell_of_losses(self, now: float) -> None:
         lost = self._sink.lost

@@ -33,6 +33,11 @@ _READINGS: dict[str, tuple[type[GaugeMetricFamily] | type[CounterMetricFamily], 
         GaugeMetricFamily, "When a certificate in use ends, Unix time; name: its first.", ("listener", "name"),
     ),
     "certificates_refused": (CounterMetricFamily, "Renewed certificates that could not be used.", ("listener",)),
+    "proxy_headers_refused": (
+        CounterMetricFamily, "Connections of proxies closed for want of a PROXY header.", ("listener",),
+    ),
+    "workers": (GaugeMetricFamily, "Worker processes under the supervisor, by what they do.", ("state",)),
+    "worker_restarts": (CounterMetricFamily, "Workers that were begun in the place of one that ended.", ()),
     "log_lines_lost": (CounterMetricFamily, "Log lines that could not be written.", ("log",)),
 }
 

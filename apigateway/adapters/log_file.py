@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import select
-from collections.abc import Callable
+import stat
+from collections.abc import Callable, Iterator
 from queue import SimpleQueue
 from threading import Lock, Thread
 from typing import Any, Protocol
@@ -50,16 +51,20 @@ class LogFile:
     path: "-" is standard output. OSError where the file cannot be opened.
     trouble: what the file said when it last refused, "" once it takes lines again.
     reactor: has callFromThread and callLater.
+    shared: other processes write there, too. A file takes whole writes one after the other (O_APPEND); a pipe takes
+    only so much at once as is not mixed with what others write (PIPE_BUF, pipe(7)): it gets whole lines, few at once.
     """
 
     def __init__(
-        self, path: str, reactor: Any, *, capacity: int = CAPACITY, close_timeout: float = CLOSE_TIMEOUT
+        self, path: str, reactor: Any, *, capacity: int = CAPACITY, close_timeout: float = CLOSE_TIMEOUT,
+        shared: bool = False,
     ) -> None:
         self.path = path
         self.trouble = ""
         self._reactor = reactor
         self._capacity = capacity
         self._close_timeout = close_timeout
+        self._shared = shared
         self._descriptor = _open(path)
         self._items: SimpleQueue[tuple[bytes, int] | Callable[[], None] | None] = SimpleQueue()
         self._thread: Thread | None = None
@@ -120,7 +125,12 @@ class LogFile:
     def _run(self) -> None:
         while (item := self._items.get()) is not None:
             if isinstance(item, tuple):
-                self._write(*item)
+                octets, lines = item
+                if self._shared and len(octets) > select.PIPE_BUF and _is_pipe(self._descriptor):
+                    for part in whole_lines(octets, select.PIPE_BUF):
+                        self._write(part, part.count(b"\n"))
+                else:
+                    self._write(octets, lines)
             else:
                 item()
         self._shut()
@@ -161,6 +171,22 @@ class LogFile:
     def _shut(self) -> None:
         if self.path != STANDARD_OUTPUT:
             os.close(self._descriptor)
+
+
+def whole_lines(octets: bytes, most: int) -> Iterator[bytes]:
+    """The lines in groups of at most `most` octets; a longer line is a group of its own."""
+    start = 0
+    while start < len(octets):
+        end = start + most
+        if end < len(octets):
+            cut = octets.rfind(b"\n", start, end)
+            end = cut + 1 if cut >= 0 else (octets.find(b"\n", end) + 1 or len(octets))
+        yield octets[start:end]
+        start = end
+
+
+def _is_pipe(descriptor: int) -> bool:
+    return stat.S_ISFIFO(os.fstat(descriptor).st_mode)
 
 
 def _open(path: str) -> int:

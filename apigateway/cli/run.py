@@ -55,8 +55,8 @@ def to_standard_error() -> FileLogObserver:
 def run(file: str, last_good: bool, pidfile: str) -> None:
     """Serve a configuration in the foreground, as `twistd -n apigateway --config FILE` does.
 
-    Logs to standard error. HUP reloads the file and reopens logs, TERM drains, a second TERM ends. Exit
-    status: 0 after TERM, 1 for a file with errors (all are printed) or an address that is taken.
+    Logs to standard error. HUP reloads the file and reopens logs, USR2 replaces the program, TERM drains, a second
+    TERM ends. Exit status: 0 after TERM, 1 for a file with errors (all are printed) or an address that is taken.
     """
     maker = Maker()
     options = Options(maker)

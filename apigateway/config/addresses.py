@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 _LABEL = r"[A-Za-z0-9_](?:[A-Za-z0-9_-]{0,61}[A-Za-z0-9_])?"
 _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _URL_PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)*")
+_ZONE = re.compile(r"[A-Za-z0-9._~-]+")  # RFC 6874 2
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
@@ -52,11 +53,14 @@ class TargetUrl:
 
 
 def as_ip(text: str) -> IPv4Address | IPv6Address | None:
-    """The IP address that a text is, or None for a name."""
+    """The IP address that a text is, or None for a name. A zone is the name of an interface ("fe80::1%eth0")."""
     try:
-        return ip_address(text)
+        address = ip_address(text)
     except ValueError:
         return None
+    # The standard library takes any text for a zone, also one that could not be written in brackets.
+    zone = address.scope_id if isinstance(address, IPv6Address) else None
+    return address if zone is None or _ZONE.fullmatch(zone) else None
 
 
 def parse_listen_address(text: str) -> TcpAddress | UnixAddress:

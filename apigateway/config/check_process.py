@@ -8,7 +8,7 @@ from ipaddress import ip_network
 from apigateway.config.addresses import TcpAddress, UnixAddress, parse_listen_address, parse_server
 from apigateway.config.document import pointer_to
 from apigateway.config.doubles import doubles, refusal
-from apigateway.config.model import Configuration, ListenerTls, Management
+from apigateway.config.model import Configuration, Listener, ListenerTls, Management, ProxyProtocol
 from apigateway.errors import Problem
 
 _DNS_PORT = 53
@@ -23,6 +23,8 @@ def check(configuration: Configuration) -> Iterator[Problem]:
         yield from refusal(parse_listen_address, listener.address, f"{place}/address")
         if listener.tls:
             yield from _tls(listener.tls, f"{place}/tls", bool(configuration.certificates))
+        if listener.proxy_protocol:
+            yield from _proxy_protocol(listener, listener.proxy_protocol, f"{place}/proxy_protocol")
     yield from _address_taken(configuration)
     if configuration.management:
         yield from _management(configuration.management)
@@ -42,6 +44,13 @@ def _tls(tls: ListenerTls, place: str, revision_has_some: bool) -> Iterator[Prob
         yield Problem(f"{place}/client_auth/ca", message)
     if authentication.crl is not None and authentication.ca is None:
         yield Problem(f"{place}/client_auth/crl", "a revocation list has no use without its CAs")
+
+
+def _proxy_protocol(listener: Listener, settings: ProxyProtocol, place: str) -> Iterator[Problem]:
+    if isinstance(_read(listener.address), UnixAddress):
+        yield Problem(place, "the peers of a Unix socket have no addresses by which they could be trusted")
+    for i, network in enumerate(settings.trusted):
+        yield from refusal(_network, network, f"{place}/trusted/{i}")
 
 
 def _address_taken(configuration: Configuration) -> Iterator[Problem]:

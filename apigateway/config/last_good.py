@@ -27,9 +27,7 @@ def store(path: str | Path, configuration: Configuration) -> None:
     loss of power: file and folder are synced. One writer at a time. Raises OSError.
     """
     path = Path(path)
-    text = json.dumps(
-        plain(configuration, defaults=False), separators=(",", ":"), ensure_ascii=False
-    ).encode()
+    text = written(configuration)
     line = f"{_FORMAT}{hashlib.sha256(text).hexdigest()}\n".encode()
     passing = path.with_name(f".{path.name}.new")
     with contextlib.suppress(FileNotFoundError):
@@ -56,9 +54,19 @@ def load(path: str | Path) -> Configuration:
     if first.decode("ascii", "replace") != f"{_FORMAT}{hashlib.sha256(text).hexdigest()}":
         raise _refused(path, "the last good configuration is damaged: its checksum does not match")
     try:
-        return configuration_of(json.loads(text))
-    except ValueError as error:
+        return read(text)
+    except (ValueError, RecursionError) as error:
         raise _refused(path, "the last good configuration is not JSON") from error
+
+
+def written(configuration: Configuration) -> bytes:
+    """The JSON in which a configuration is kept, or passed on to another process."""
+    return json.dumps(plain(configuration, defaults=False), separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def read(text: bytes) -> Configuration:
+    """The configuration that was written. Raises ValueError where it is no JSON, or ConfigurationRefused."""
+    return configuration_of(json.loads(text))
 
 
 def _refused(path: Path, message: str) -> ConfigurationRefused:

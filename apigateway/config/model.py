@@ -46,6 +46,7 @@ from apigateway.config.process import (
     Management,
     ManagementToken,
     ProcessSettings,
+    ProxyProtocol,
     References,
     Resolver,
 )
@@ -117,6 +118,7 @@ __all__ = [
     "Percent",
     "Pool",
     "ProcessSettings",
+    "ProxyProtocol",
     "References",
     "Resolver",
     "Retry",

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import BeforeValidator, Field, WithJsonSchema
 
 from apigateway.config.fields import (
     Address,
@@ -23,6 +23,24 @@ from apigateway.config.fields import (
     Variable,
     Whole,
 )
+
+MOST_WORKERS = 256
+
+
+def parse_workers(value: object) -> int | str:
+    """A number of workers, or "auto". Raises ValueError."""
+    if value == "auto" or (isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= MOST_WORKERS):
+        return value
+    raise ValueError(f'expected a number from 1 to {MOST_WORKERS}, or "auto"')
+
+
+Workers = Annotated[
+    int | Literal["auto"],
+    BeforeValidator(parse_workers),
+    WithJsonSchema(
+        {"anyOf": [{"type": "integer", "minimum": 1, "maximum": MOST_WORKERS}, {"const": "auto", "type": "string"}]}
+    ),
+]
 
 
 class ListenerLimits(Settings):
@@ -72,6 +90,16 @@ class ListenerTls(Settings):
     check_files: Duration = Field(default=30.0, description="How often files are looked at for a renewal.")
 
 
+class ProxyProtocol(Settings):
+    """Whose connections begin with a header of the PROXY protocol, which names the client."""
+
+    trusted: tuple[str, ...] = Field(
+        min_length=1,
+        description="Peers, as addresses or networks, that have to send it (version 1 or 2); all others are clients.",
+    )
+    timeout: Duration = Field(default=5.0, description="From the connection to the end of its header.")
+
+
 class Listener(Settings):
     """An address that clients connect to."""
 
@@ -81,6 +109,9 @@ class Listener(Settings):
         default=ListenerLimits(), description="What a client may send, and in what time."
     )
     tls: ListenerTls | None = Field(default=None, description="Null: plain HTTP.")
+    proxy_protocol: ProxyProtocol | None = Field(
+        default=None, description="Null: every peer is a client, and a header is a bad request."
+    )
 
 
 class ManagementToken(Settings):
@@ -146,7 +177,9 @@ class ProcessSettings(Settings):
     listeners: tuple[Listener, ...] = Field(min_length=1, description="Where clients connect.")
     management: Management | None = Field(default=None, description="None: no management listener.")
     state: Literal["memory:"] = Field(default="memory:", description="Where counters live.")
-    workers: Literal[1] = Field(default=1, description="Processes that carry traffic.")
+    workers: Workers = Field(
+        default=1, description="Processes that carry traffic; auto: one for each processor this one may use."
+    )
     data_dir: OutputPath | None = Field(
         default="data", description="Keeps the last good revision; null: nothing."
     )

@@ -11,7 +11,7 @@ from twisted.python.failure import Failure
 from zope.interface import classImplements
 
 from apigateway.dataplane.deadline import Deadline
-from apigateway.dataplane.tunnel import Tunnel
+from apigateway.dataplane.tunnel import Tunnel, tunnel_of
 from apigateway.flow.driver import Attempt
 from apigateway.flow.exchange import Connection, Exchange
 from apigateway.flow.machine import Machine
@@ -223,6 +223,13 @@ class Downstream:
         else:
             self.transport.abortConnection()
 
+    def end(self) -> None:
+        """The time of the drain is over: a tunnel is ended as its protocol wants it, all else is cut off."""
+        if self._tunnel is not None:
+            self._tunnel.end()
+        else:
+            self.transport.abortConnection()
+
     def pause_request(self) -> None:
         if not self._body_paused:
             self._body_paused = True
@@ -240,7 +247,7 @@ class Downstream:
     def join(self, attempt: Attempt, machine: Any) -> None:
         self._phase = TUNNEL
         self._deadline.off()
-        self._tunnel = tunnel = Tunnel(self.transport, attempt, machine, self._listener.timers, self._now)
+        self._tunnel = tunnel = tunnel_of(self.transport, attempt, machine, self._listener.timers, self._now)
         if self._reading_paused:
             self._body_paused = False
             self.transport.resumeProducing()

@@ -13,6 +13,7 @@ from twisted.python.failure import Failure
 from apigateway.config.model import Health
 from apigateway.dataplane.names import Name
 from apigateway.dataplane.pool import Connect, Road
+from apigateway.dataplane.shortage import short_of
 from apigateway.flow.target_state import HealthChange, TargetState
 from apigateway.ports.interfaces import IRandom, ITimers
 from apigateway.wire.headers import Headers
@@ -132,10 +133,11 @@ class Checker:
         self._running = None
         if self._closed:
             return
-        good, why = self._judge(result)
-        change = self._state.check_result(good, why, self._now(), self._settings)
-        if change is not None:
-            self._told(change)
+        if not (isinstance(result, Failure) and short_of(result.value)):  # a check that could not ask says nothing
+            good, why = self._judge(result)
+            change = self._state.check_result(good, why, self._now(), self._settings)
+            if change is not None:
+                self._told(change)
         wait = self._settings.interval * (0.9 + 0.2 * self._random.random())
         self._timer = self._timers.call_later(wait, self._check)
 

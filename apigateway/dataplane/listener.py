@@ -25,6 +25,10 @@ if TYPE_CHECKING:
     from apigateway.dataplane.driver import WorkerDriver
 
 
+# Seconds between two events about refused PROXY headers: a balancer that is set up wrongly has one per connection.
+TELL_EVERY = 10.0
+
+
 class Listener(Factory):
     """Factory of the connections of one listener; `apply` changes what new ones get, the others stay as they are."""
 
@@ -44,6 +48,8 @@ class Listener(Factory):
         self.draining = False
         self.connections: set[Downstream] = set()
         self._empty: list[Deferred[None]] = []
+        self.proxy_headers_refused = self._refused_told = 0
+        self._tell_refused_at = 0.0
         self.apply(settings, trusted, trusted_fields)
 
     def apply(self, settings: ListenerSettings, trusted: IpSet, trusted_fields: str) -> None:
@@ -51,6 +57,9 @@ class Listener(Factory):
         self._by_forwarded = trusted_fields == "rfc7239"
         self.settings = settings
         self.trusted = trusted
+        proxied = settings.proxy_protocol
+        self._proxies = IpSet(proxied.trusted if proxied else ())
+        self._proxy_timeout = proxied.timeout if proxied else 0.0
         given = settings.limits
         self.limits = limits_of(given)
         self.header_timeout = given.header_timeout
@@ -59,6 +68,23 @@ class Listener(Factory):
 
     def buildProtocol(self, addr: object) -> Any:
         return Downstream(self)
+
+    # ---- the PROXY protocol, asked and told by the port (see its ProxiedFactory)
+
+    def proxy_timeout(self, ip: str) -> float | None:
+        """Seconds that a peer has for its PROXY header; None: it is a client, and sends none."""
+        return self._proxy_timeout if ip in self._proxies else None
+
+    def proxy_refused(self, peer: Any, why: str) -> None:
+        """A proxy's connection was closed: counted, and told now and then."""
+        self.proxy_headers_refused += 1
+        now = self.now()
+        if now >= self._tell_refused_at:
+            more = self.proxy_headers_refused - self._refused_told
+            self._tell_refused_at, self._refused_told = now + TELL_EVERY, self.proxy_headers_refused
+            self.driver.events.event(
+                "warn", "PROXY header refused", listener=self.name, peer=peer.host, why=why, connections=more
+            )
 
     # ---- connections
 
@@ -73,7 +99,7 @@ class Listener(Factory):
                 one.callback(None)
 
     def describe(self, transport: Any) -> Connection:
-        """What exchanges may know of a connection."""
+        """What exchanges may know of a connection. Where a PROXY header came, its client is the peer."""
         peer, host = transport.getPeer(), transport.getHost()
         ip = getattr(peer, "host", "")
         tls = getattr(transport, "ssl_object", None)
@@ -112,6 +138,12 @@ class Listener(Factory):
         else:
             fired.callback(None)
         return fired
+
+    def end_all(self) -> None:
+        """The time of the drain is over. WebSockets are sent Close 1001, and are gone when they have answered it or
+        two seconds later; what else is left is cut off."""
+        for connection in list(self.connections):
+            connection.end()
 
     def abort_all(self) -> None:
         """Cut off what is left."""

@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Protocol
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 from apigateway.config.addresses import as_ip
@@ -33,12 +33,13 @@ class Follower(Protocol):
 
 
 class Name:
-    """One host name (or IP). addresses: where it leads, () while unknown or gone."""
+    """One host name (or IP). addresses: where it leads, () while unknown or gone. error: why it leads nowhere, where
+    that is known: nobody has to wait for the next answer to hear it again."""
 
     def __init__(self, host: str) -> None:
         self.host = host
         self.addresses: tuple[str, ...] = ()
-        self.problem = ""
+        self.error: Exception | None = None
         self.learnt_at = 0.0
         self._turn = 0
         self._followers: list[Follower] = []
@@ -47,7 +48,7 @@ class Name:
     def next(self) -> str:
         """The addresses in turn; NameNotFound where there is none."""
         if not self.addresses:
-            raise NameNotFound(self.problem or self.host)
+            raise NameNotFound(str(self.error or self.host))
         self._turn += 1
         return self.addresses[self._turn % len(self.addresses)]
 
@@ -56,11 +57,9 @@ class Name:
         return address in self.addresses
 
     def wait(self) -> Deferred[None]:
-        """Fires when the next answer is there; fails with what was wrong. At once where it is known to be gone."""
-        if self.problem:
-            failed: Deferred[None] = Deferred()
-            failed.errback(NameNotFound(self.problem))
-            return failed
+        """Fires when the next answer is there; fails with what was wrong. At once where that is known."""
+        if self.error is not None:
+            return fail(type(self.error)(*self.error.args))  # a new one: each raise would lengthen its traceback
         waiting: Deferred[None] = Deferred(self._waiting.remove)
         self._waiting.append(waiting)
         return waiting
@@ -75,14 +74,14 @@ class Name:
     def learnt(self, addresses: tuple[str, ...], now: float) -> None:
         """An answer: whoever waits goes on, and connections to other addresses are let go."""
         changed = set(addresses) != set(self.addresses)
-        self.addresses, self.problem, self.learnt_at = addresses, "", now
+        self.addresses, self.error, self.learnt_at = addresses, None, now
         self._wake(None)
         if changed:
             self._tell()
 
-    def lost(self, problem: str, error: Exception) -> None:
+    def lost(self, error: Exception) -> None:
         """It leads nowhere."""
-        self.problem = problem
+        self.error = error
         had, self.addresses = self.addresses, ()
         self._wake(Failure(error))
         if had:
@@ -154,17 +153,15 @@ class Names:
             return
         stale = self._now() - name.learnt_at
         if failure.check(NameNotFound):
-            self._gone(name, f"{name.host} does not exist", NameNotFound(name.host))
+            self._gone(name, NameNotFound(f"{name.host} does not exist"))
         elif not name.addresses or stale > self._max_stale:
-            why = str(failure.value)
-            self._gone(name, f"{name.host} could not be resolved: {why}", ResolutionFailed(why))
-            name.problem = ""
+            self._gone(name, ResolutionFailed(f"{name.host} could not be resolved: {failure.value}"))
         self._again(name, RETRY_AFTER)
 
-    def _gone(self, name: Name, problem: str, error: Exception) -> None:
-        if name.addresses or not name.problem:
-            self._events.event("error", "a target's name leads nowhere", host=name.host, why=problem)
-        name.lost(problem, error)
+    def _gone(self, name: Name, error: Exception) -> None:
+        if name.addresses or type(error) is not type(name.error):
+            self._events.event("error", "a target's name leads nowhere", host=name.host, why=str(error))
+        name.lost(error)
 
     def _again(self, name: Name, seconds: float) -> None:
         if self._names.get(name.host) is name:

@@ -10,6 +10,7 @@ from twisted.internet.protocol import Factory
 from twisted.python.failure import Failure
 
 from apigateway.dataplane.pool import NotTrusted, TargetPool
+from apigateway.dataplane.shortage import short_of
 from apigateway.dataplane.upstream import UpstreamConnection
 from apigateway.flow import faults
 from apigateway.flow.driver import AttemptFailure
@@ -46,9 +47,9 @@ class Opening:
         name = self._pool.name
         if name.addresses:
             self._connect(name.next())
-        elif name.problem:
+        elif name.error is not None:
             # Not now: the machine is told of a failure only after it was told that this is under way.
-            self._pool.timers.call_later(0, self._unresolved, Failure(NameNotFound(name.problem)))
+            self._pool.timers.call_later(0, self._unresolved, Failure(name.error))
         else:
             self._waiting = waiting = name.wait()
             late = self._pool.timers.call_later(self._within(), waiting.cancel)
@@ -111,6 +112,9 @@ def _over(result: Any, late: Any) -> Any:
 def connect_failure(failure: Failure) -> AttemptFailure:
     """What a failed connect means: nothing was sent, so that it may be tried again whatever the method."""
     text = _text(failure)
+    if short_of(failure.value):
+        # Not the target's fault: it is not put aside for it, or all of them would be.
+        return AttemptFailure(faults.OVERLOADED, "connect-failure", False, text)
     if failure.check(NotTrusted):
         return AttemptFailure(faults.TLS_FAILED, "connect-failure", False, text)
     if failure.check(TimeoutError, TCPTimedOutError):

@@ -32,10 +32,16 @@ def needs_restart(running: Configuration, wanted: Configuration) -> list[Problem
 
 
 def _listeners(running: Configuration, wanted: Configuration) -> list[Problem]:
-    def shape(configuration: Configuration) -> list[tuple[str, str, bool]]:
-        return sorted((one.name, one.address, one.tls is not None) for one in configuration.listeners)
+    def shape(configuration: Configuration) -> list[tuple[str, str, bool, bool]]:
+        return sorted(
+            (one.name, one.address, one.tls is not None, one.proxy_protocol is not None)
+            for one in configuration.listeners
+        )
 
     if shape(running) == shape(wanted):
         return []
-    text = "listeners were added, removed, moved, or changed between plain and TLS: that needs a restart"
+    text = (
+        "listeners were added, removed, moved, or changed between plain and TLS, or with and without the PROXY "
+        "protocol: that needs a restart"
+    )
     return [Problem("/listeners", text)]

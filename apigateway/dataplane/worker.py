@@ -21,6 +21,7 @@ from apigateway.dataplane.deployment import Deployment, Means
 from apigateway.dataplane.driver import WorkerDriver
 from apigateway.dataplane.listener import Listener
 from apigateway.dataplane.listener_tls import ListenerTlsContext, Prepared
+from apigateway.dataplane.readings import readings_of, target_shown, upstreams_shown
 from apigateway.dataplane.restart import not_taken
 from apigateway.errors import ConfigurationRefused, Problem
 from apigateway.flow.drafting import Draft
@@ -37,6 +38,27 @@ class Candidate:
 
     configuration: Configuration
     draft: Draft
+
+
+@dataclass(frozen=True, slots=True)
+class Built:
+    """A revision that could carry traffic, and what it came from."""
+
+    candidate: Candidate
+    deployment: Deployment
+    live: LiveRevision
+
+
+@dataclass(frozen=True, slots=True)
+class PreparedRevision:
+    """A revision beside the running one, of which one of the two is done, once.
+
+    commit: it carries traffic from now on; nothing can go wrong any more. discard: it is let go of.
+    """
+
+    digest: str
+    commit: Callable[[], None]
+    discard: Callable[[], None]
 
 
 Prepare = Callable[[], Deferred[Candidate]]
@@ -79,7 +101,7 @@ class Worker(Service):
         self._last: dict[str, Any] = {}
         self._why_not_ready = "starting"
         self._cut_off = self._closed = False
-        self._began = means.clock.wall()
+        self._began = means.clock.monotonic()
         self._draft = first.draft
         empty = LiveRevision("", first.draft.router, first.draft.rules, first.draft.fallback, (), {})  # type: ignore[arg-type]
         self.driver = WorkerDriver(
@@ -107,14 +129,18 @@ class Worker(Service):
 
     async def start(self) -> None:
         """Deploy the first revision, then accept. ConfigurationRefused where it cannot be provisioned."""
-        await self._deploy(self._first)
+        self._swap(await self._build(self._first))
         for bound in self.bound:
             bound.port = await bound.endpoint.listen(bound.listener)
         self._why_not_ready = ""
         self._watch_certificates()
 
-    async def drain(self) -> None:
-        """Not ready, then accept no more, then wait for what runs; what is left at the limit is cut off."""
+    async def drain(self, *, handed_over: bool = False) -> None:
+        """Not ready, then accept no more, then wait for what runs; what is left at the limit is ended.
+
+        handed_over: somebody else accepts on the addresses already, so that new connections are left to them at once;
+        those that are open are told during the notice, as always.
+        """
         settings = self._configuration.drain
         if self._why_not_ready != "draining":
             self._why_not_ready = "draining"
@@ -122,17 +148,27 @@ class Worker(Service):
                 bound.listener.draining = True
                 if bound.look is not None:
                     bound.look.cancel()
+            if handed_over:
+                await self._stop_listening()
             await self._sleep(settings.notice)
+            await self._stop_listening()
             for bound in self.bound:
-                if bound.port is not None:
-                    await maybeDeferred(bound.port.stopListening)
                 bound.listener.drain()
             if self._cut_off:
                 self.abort()
             empty = DeferredList([bound.listener.empty() for bound in self.bound])
-            late = self._means.timers.call_later(settings.timeout, self.abort)
+            late = self._means.timers.call_later(settings.timeout, self._end_what_is_left)
             await empty
             late.cancel()
+
+    async def _stop_listening(self) -> None:
+        for bound in self.bound:
+            if bound.port is not None:
+                await maybeDeferred(bound.port.stopListening)
+
+    def _end_what_is_left(self) -> None:
+        for bound in self.bound:
+            bound.listener.end_all()
 
     def abort(self) -> None:
         """End what is left at once, and do not wait for what may still come."""
@@ -167,12 +203,30 @@ class Worker(Service):
 
     # ---- revisions
 
-    async def _deploy(self, candidate: Candidate) -> None:
-        """Build beside the running revision, then swap one reference."""
-        configuration, means = candidate.configuration, self._means
-        name = digest(configuration.revision)
-        deployment = Deployment(means, configuration, candidate.draft, name)
-        previous = self._deployments[-1] if self._deployments else None
+    async def prepare(self, read: Prepare) -> PreparedRevision:
+        """Build a revision beside the running one, from what `read` gives.
+
+        ConfigurationRefused where it cannot be, with nothing left behind. One at a time: the next `prepare` waits
+        until this one is committed or discarded.
+        """
+        await self._lock.acquire()
+        try:
+            if self._why_not_ready == "draining":
+                raise ConfigurationRefused([Problem("", "the worker is ending")])
+            candidate = await read()
+            listeners = self._prepare_listeners(candidate.configuration)
+            built = await self._build(candidate)
+        except BaseException:
+            self._lock.release()
+            self._forget()
+            raise
+        return PreparedRevision(
+            built.live.digest, lambda: self._commit(built, listeners), lambda: self._discard(built)
+        )
+
+    async def _build(self, candidate: Candidate) -> Built:
+        name = digest(candidate.configuration.revision)
+        deployment = Deployment(self._means, candidate.configuration, candidate.draft, name)
         # Known from now on: an old revision that ends meanwhile must not forget this one's names and targets.
         self._deployments.append(deployment)
         try:
@@ -184,15 +238,37 @@ class Worker(Service):
             if deployment in self._deployments:
                 self._deployments.remove(deployment)
             raise
-        old, self.driver.revision = self.driver.revision, live
-        self._configuration, self._draft = configuration, candidate.draft
+        return Built(candidate, deployment, live)
+
+    def _commit(self, built: Built, listeners: Sequence[tuple[Bound, Any, Prepared | None]]) -> None:
+        if self._closed:
+            self._discard(built)
+            return
+        self._swap(built)
+        self._take_listeners(built.candidate.configuration, listeners)
+        self._lock.release()
+        self._forget()
+
+    def _discard(self, built: Built) -> None:
+        if built.deployment in self._deployments:
+            self._deployments.remove(built.deployment)
+            built.deployment.close()
+        self._lock.release()
+        self._forget()
+
+    def _swap(self, built: Built) -> None:
+        """One reference is swapped: what begins from now on is the new revision's."""
+        means, name = self._means, built.live.digest
+        previous = next((one for one in reversed(self._deployments) if one is not built.deployment), None)
+        old, self.driver.revision = self.driver.revision, built.live
+        self._configuration, self._draft = built.candidate.configuration, built.candidate.draft
         old.retire(lambda: self._retired(previous))
         self._last = {"taken": True, "digest": name, "at": self._now_text(), "problems": []}
         means.metrics.digest(name)
         means.metrics.reload("taken")
         if previous is not None:
             means.events.event("info", "revision taken", revision=name)
-        self._taken(configuration)
+        self._taken(self._configuration)
 
     def _retired(self, deployment: Deployment | None) -> None:
         """The last exchange of a revision has ended."""
@@ -210,29 +286,25 @@ class Worker(Service):
 
     def reload(self) -> Deferred[dict[str, Any]]:
         """Prepare, deploy, swap; one at a time. Never fails: what was wrong is in the result."""
-        return self._lock.run(lambda: Deferred.fromCoroutine(self._reload())).addBoth(self._reloaded)
-
-    def _reloaded(self, result: Any) -> Any:
-        self._forget()
-        return result
+        return Deferred.fromCoroutine(self._reload())
 
     async def _reload(self) -> dict[str, Any]:
         try:
-            if self._why_not_ready == "draining":
-                raise ConfigurationRefused([Problem("", "the worker is ending")])
-            candidate = await self._prepare()
-            problems = not_taken(self._configuration, candidate.configuration)
-            if problems:
-                raise ConfigurationRefused(problems)
-            listeners = self._prepare_listeners(candidate.configuration)
-            await self._deploy(candidate)
-            self._take_listeners(candidate.configuration, listeners)
+            prepared = await self.prepare(lambda: Deferred.fromCoroutine(self._read_anew()))
+            prepared.commit()
         except ConfigurationRefused as refused:
             self._refused(refused.problems)
         except Exception as error:
             self._means.events.event("error", "reload failed", traceback=Failure().getTraceback())
             self._refused([Problem("", f"{type(error).__name__}: {error}")])
         return self._last
+
+    async def _read_anew(self) -> Candidate:
+        candidate = await self._prepare()
+        problems = not_taken(self._configuration, candidate.configuration)
+        if problems:
+            raise ConfigurationRefused(problems)
+        return candidate
 
     def _refused(self, problems: Sequence[Problem]) -> None:
         texts = [str(problem) for problem in problems]
@@ -280,7 +352,7 @@ class Worker(Service):
         return {
             "version": __version__,
             "environment": self._configuration.environment,
-            "uptime_seconds": round(self._means.clock.wall() - self._began, 3),
+            "uptime_seconds": round(self._means.clock.monotonic() - self._began, 3),
             "ready": not self._why_not_ready,
             "why_not_ready": self._why_not_ready,
             "revision": self.driver.revision.digest,
@@ -301,22 +373,7 @@ class Worker(Service):
         return withheld(self._configuration)
 
     def upstreams(self) -> list[dict[str, Any]]:
-        now = self._means.clock.monotonic()
-        return [
-            {
-                "name": upstream.name, "balance": upstream.settings.balance, "verified": upstream.settings.tls.verify,
-                "targets": [self._target(upstream, state, now) for state in upstream.places],
-            }
-            for upstream in self.driver.revision.upstreams.values()
-        ]
-
-    def _target(self, upstream: Any, state: Any, now: float) -> dict[str, Any]:
-        pool = upstream.connectors[state]
-        return {
-            "name": state.name, "url": state.url, "healthy": state.healthy, "draining": state.draining,
-            "usable": state.out_until <= now, "why": state.out(now), "active": state.active,
-            "connections": {"idle": pool.idle, "busy": pool.busy}, "addresses": list(pool.name.addresses),
-        }
+        return upstreams_shown(self.driver.revision, self._means.clock.monotonic())
 
     def drain_target(self, upstream: str, target: str, draining: bool) -> dict[str, Any]:
         found = self.driver.revision.upstreams[upstream]
@@ -326,7 +383,7 @@ class Worker(Service):
                 self._means.events.event(
                     "info", "target drains" if draining else "target serves again", upstream=upstream, target=target
                 )
-                return self._target(found, state, self._means.clock.monotonic())
+                return target_shown(found, state, self._means.clock.monotonic())
         raise LookupError(target)
 
     def explain(self, method: str, url: str, headers: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -334,36 +391,10 @@ class Worker(Service):
 
     def readings(self) -> list[Reading]:
         """Figures for the metrics page."""
-        readings = [
-            Reading("connections", (bound.listener.name,), float(len(bound.listener.connections)))
-            for bound in self.bound
-        ]
-        for bound in self.bound:
-            if bound.tls is not None:
-                readings += _certificate_readings(bound.listener.name, bound.tls)
-        now = self._means.clock.monotonic()
-        for upstream in self.driver.revision.upstreams.values():
-            for state in upstream.places:
-                pool: Any = upstream.connectors[state]
-                names = (upstream.name, state.name)
-                readings.append(Reading("target_healthy", names, float(state.out_until <= now)))
-                readings.append(Reading("target_active", names, float(state.active)))
-                readings.append(Reading("upstream_connections", (*names, "idle"), float(pool.idle)))
-                readings.append(Reading("upstream_connections", (*names, "busy"), float(pool.busy)))
-        return readings
+        return readings_of(self.bound, self.driver.revision, self._means.clock.monotonic())
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._means.clock.wall(), UTC)
 
     def _now_text(self) -> str:
         return self._now().isoformat(timespec="seconds")
-
-
-def _certificate_readings(listener: str, tls: ListenerTlsContext) -> list[Reading]:
-    ends = [
-        Reading(
-            "certificate_not_after_seconds", (listener, (one.names or (one.cert_path,))[0]), one.not_after.timestamp()
-        )
-        for one in tls.certificates
-    ]
-    return [*ends, Reading("certificates_refused", (listener,), float(tls.refused))]

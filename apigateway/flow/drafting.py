@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC
+from datetime import UTC, datetime
 from email.utils import format_datetime
 
 from apigateway.config.model import Api, RevisionSettings, Route, UpstreamChoice
@@ -117,10 +117,17 @@ class Drafter:
 def version_fields(api: Api) -> tuple[tuple[bytes, bytes], ...]:
     """What answers of an outdated version say: Deprecation (RFC 9745: @unix-seconds) and Sunset (RFC 8594: a date)."""
     lines: list[tuple[bytes, bytes]] = []
-    if api.deprecated is not None:
-        lines.append((b"deprecation", b"@%d" % int(parse_date(api.deprecated).timestamp())))
-    if api.sunset is not None:
-        date = parse_date(api.sunset).astimezone(UTC)
-        lines.append((b"sunset", format_datetime(date, usegmt=True).encode("ascii")))
+    if deprecated := _date(api.deprecated):
+        lines.append((b"deprecation", b"@%d" % int(deprecated.timestamp())))
+    if sunset := _date(api.sunset):
+        lines.append((b"sunset", format_datetime(sunset.astimezone(UTC), usegmt=True).encode("ascii")))
     return tuple(lines)
+
+
+def _date(text: str | None) -> datetime | None:
+    """None, too, for what is no date: config.check tells of it, and a draft is made all the same."""
+    try:
+        return parse_date(text) if text is not None else None
+    except ValueError:
+        return None
 

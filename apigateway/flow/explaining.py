@@ -86,7 +86,9 @@ def explain(
 
 def _exchange(method: str, url: str, headers: Sequence[tuple[str, str]], client: str) -> Exchange:
     parts = urlsplit(url)
-    lines = [(name.lower().encode("ascii"), value.encode("latin-1")) for name, value in headers]
+    if not (method + url + "".join(name for name, _ in headers)).isascii():
+        raise ValueError("a method, a URL and the names of fields are ASCII")
+    lines = [(name.lower().encode(), _octets(value)) for name, value in headers]
     host = parts.netloc.encode("ascii") or next((value for name, value in lines if name == b"host"), b"localhost")
     target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     request = Request(
@@ -94,6 +96,14 @@ def _exchange(method: str, url: str, headers: Sequence[tuple[str, str]], client:
         authority=host, scheme=parts.scheme or "http",
     )
     return Exchange("explain", request, Connection(peer=client, scheme=request.scheme), client, 0.0)
+
+
+def _octets(value: str) -> bytes:
+    """A field's value as it would be sent: ISO 8859-1, and UTF-8 where that has no such letter."""
+    try:
+        return value.encode("latin-1")
+    except UnicodeEncodeError:
+        return value.encode()
 
 
 def _target(plan: Plan, exchange: Exchange, now: float) -> dict[str, Any]:

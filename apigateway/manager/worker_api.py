@@ -17,7 +17,7 @@ from twisted.web.resource import IResource
 from werkzeug.exceptions import HTTPException, MethodNotAllowed
 
 from apigateway.config.model import ManagementToken
-from apigateway.manager.explain_call import read_body, read_query
+from apigateway.manager.explain_call import ExplainCall, read_body, read_query
 from apigateway.manager.guard import Guard
 from apigateway.manager.problems import Refused, json_answer, problem_answer
 from apigateway.ports.interfaces import IEventLog, IWorker
@@ -74,19 +74,19 @@ class WorkerApi:
         return body
 
     @app.route("/v1/worker/status", methods=["GET"])
-    def status(self, request: Any) -> bytes:
+    async def status(self, request: Any) -> bytes:
         """See IWorker.status."""
-        return json_answer(request, self._worker.status())
+        return json_answer(request, await _settled(self._worker.status()))
 
     @app.route("/v1/worker/config", methods=["GET"])
-    def configuration(self, request: Any) -> bytes:
+    async def configuration(self, request: Any) -> bytes:
         """See IWorker.configuration."""
-        return json_answer(request, self._worker.configuration())
+        return json_answer(request, await _settled(self._worker.configuration()))
 
     @app.route("/v1/worker/upstreams", methods=["GET"])
-    def upstreams(self, request: Any) -> bytes:
+    async def upstreams(self, request: Any) -> bytes:
         """See IWorker.upstreams."""
-        return json_answer(request, {"upstreams": self._worker.upstreams()})
+        return json_answer(request, {"upstreams": await _settled(self._worker.upstreams())})
 
     @app.route("/v1/worker/reload", methods=["POST"])
     async def reload(self, request: Any) -> bytes:
@@ -97,30 +97,35 @@ class WorkerApi:
         return json_answer(request, result)
 
     @app.route("/v1/worker/upstreams/<upstream>/targets/<target>/drain", methods=["POST"])
-    def drain(self, request: Any, upstream: str, target: str) -> bytes:
+    async def drain(self, request: Any, upstream: str, target: str) -> bytes:
         """Choose the target no more; answers the target."""
-        return self._drain(request, upstream, target, draining=True)
+        return await self._drain(request, upstream, target, draining=True)
 
     @app.route("/v1/worker/upstreams/<upstream>/targets/<target>/undrain", methods=["POST"])
-    def undrain(self, request: Any, upstream: str, target: str) -> bytes:
+    async def undrain(self, request: Any, upstream: str, target: str) -> bytes:
         """Choose the target again; answers the target."""
-        return self._drain(request, upstream, target, draining=False)
+        return await self._drain(request, upstream, target, draining=False)
 
     @app.route("/v1/worker/explain", methods=["POST"])
-    def explain(self, request: Any) -> bytes:
+    async def explain(self, request: Any) -> bytes:
         """See IWorker.explain; the request to explain is the body."""
-        call = read_body(request)
-        return json_answer(request, self._worker.explain(call.method, call.url, call.headers))
+        return await self._explain(request, read_body(request))
 
     @app.route("/v1/worker/explain", methods=["GET"])
-    def explain_query(self, request: Any) -> bytes:
+    async def explain_query(self, request: Any) -> bytes:
         """The same, asked by query: ?method=&url=&header=Name:%20value."""
-        call = read_query(request)
-        return json_answer(request, self._worker.explain(call.method, call.url, call.headers))
+        return await self._explain(request, read_query(request))
 
-    def _drain(self, request: Any, upstream: str, target: str, *, draining: bool) -> bytes:
+    async def _explain(self, request: Any, call: ExplainCall) -> bytes:
         try:
-            state = self._worker.drain_target(upstream, target, draining)
+            explained = await _settled(self._worker.explain(call.method, call.url, call.headers))
+        except ValueError as error:
+            raise Refused(422, f"this is no request: {error}") from None
+        return json_answer(request, explained)
+
+    async def _drain(self, request: Any, upstream: str, target: str, *, draining: bool) -> bytes:
+        try:
+            state = await _settled(self._worker.drain_target(upstream, target, draining))
         except LookupError:
             raise Refused(404, f"no target {target!r} in an upstream {upstream!r}") from None
         return json_answer(request, state)
@@ -151,6 +156,11 @@ class WorkerApi:
         else:
             self._events.event("error", "a management call failed", id=reference, trace=trace)
         return problem_answer(request, Refused(500, f"this failed; the error log has more under {reference}"))
+
+
+async def _settled(value: T | Awaitable[T]) -> T:
+    """A value, or what comes of it: one worker says at once what several have to be asked for."""
+    return await value if isawaitable(value) else value
 
 
 def _to_the_end(work: Awaitable[T]) -> Deferred[T]:

@@ -145,7 +145,8 @@ class Reading:
       "upstream_connections" (upstream, target, "idle" or "busy"),
       "target_healthy" (upstream, target; 1.0 or 0.0), "target_active" (upstream, target),
       "connections" (listener), "log_lines_lost" (log),
-      "certificate_not_after_seconds" (listener, name of a certificate; Unix time), "certificates_refused" (listener).
+      "certificate_not_after_seconds" (listener, name of a certificate; Unix time), "certificates_refused" (listener),
+      "proxy_headers_refused" (listener), "workers" (state), "worker_restarts" ().
     labels: the values named in brackets, in that order. An unknown name is left out of the exposition.
     """
 
@@ -186,10 +187,14 @@ class IEventLog(Interface):
         """Write one line; level is "debug", "info", "warn" or "error"; fields hold no secret."""
 
 
+Facts = dict[str, Any]
+
+
 class IWorker(Interface):
     """What a worker shows and lets its operators do; the management API is a thin skin over it.
 
-    Results are values made of dict, list, str, int, float, bool, None, ready for JSON.
+    Results are values made of dict, list, str, int, float, bool, None, ready for JSON; those of status, configuration,
+    upstreams, drain_target and explain may be awaitables of them, where several workers are asked.
     LookupError where an upstream or target of that name does not exist.
     """
 
@@ -199,20 +204,21 @@ class IWorker(Interface):
     def ready() -> tuple[bool, str]:
         """Whether traffic should be sent here, and why not."""
 
-    def status() -> dict[str, Any]:
+    def status() -> Facts | Awaitable[Facts]:
         """Version, environment, uptime seconds, revision digest and age, last reload and its problems, connections."""
 
-    def configuration() -> dict[str, Any]:
+    def configuration() -> Facts | Awaitable[Facts]:
         """The running configuration, secrets withheld."""
 
-    def upstreams() -> list[dict[str, Any]]:
+    def upstreams() -> list[Facts] | Awaitable[list[Facts]]:
         """Each upstream with its targets: health, why, active exchanges, pooled connections, draining."""
 
     def reload() -> Awaitable[dict[str, Any]]:
         """Build the revision anew and swap; {"taken": bool, "digest": str, "problems": [...]}."""
 
-    def drain_target(upstream: str, target: str, draining: bool) -> dict[str, Any]:
+    def drain_target(upstream: str, target: str, draining: bool) -> Facts | Awaitable[Facts]:
         """Stop (or go on) choosing a target; running exchanges end by themselves. Returns the target."""
 
-    def explain(method: str, url: str, headers: Sequence[tuple[str, str]]) -> dict[str, Any]:
-        """Which route, which steps in which order, which target, and why not the others."""
+    def explain(method: str, url: str, headers: Sequence[tuple[str, str]]) -> Facts | Awaitable[Facts]:
+        """Which route, which steps in which order, which target, and why not the others. ValueError for what is no
+        request."""

@@ -9,7 +9,7 @@ from typing import Any
 
 from twisted.internet import error
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IProtocol, IProtocolFactory
+from twisted.internet.interfaces import IAddress, IProtocol, IProtocolFactory
 from twisted.python.failure import Failure
 
 from apigateway.transport.addresses import Place, address_of
@@ -82,7 +82,12 @@ class Attempt:
 
     def _transport(self) -> NativeTransport:
         kind = NativeTlsTransport if self._tls else NativeTransport
-        return kind(self._factory.buildProtocol, self._settle)
+        return kind(self._build, self._settle)
+
+    def _build(self, address: IAddress) -> IProtocol | None:
+        """No protocol for who was told of a failure: uvloop may connect in the very turn in which the attempt ends, and
+        closes that connection without a word to it."""
+        return None if self._settled else self._factory.buildProtocol(address)
 
     def _settle(self, result: IProtocol | Failure) -> None:
         if not self._settled:

@@ -18,6 +18,7 @@ from zope.interface import implementer
 from apigateway.transport.addresses import Place
 from apigateway.transport.connecting import Attempt, ClientTls, TlsHandshakeFailed
 from apigateway.transport.listening import bind_socket
+from apigateway.transport.proxied import ProxiedListeningPort
 from apigateway.transport.reactor import loop_of
 from apigateway.transport.server import NativeListeningPort, ServerTls
 
@@ -30,7 +31,8 @@ class NativeServerEndpoint:
 
     backlog: connections the kernel keeps until they are accepted. reuse_port: several processes may listen on
     the address, and the kernel shares connections out. sock: a socket bound (and listening) elsewhere, used
-    instead of binding.
+    instead of binding. keeps_file: the file of a Unix socket stays when the port is stopped. proxied: the PROXY
+    protocol is spoken, by whom the factory says, which has to be a ProxiedFactory.
     """
 
     def __init__(
@@ -44,11 +46,15 @@ class NativeServerEndpoint:
         sock: socket.socket | None = None,
         handshake_timeout: float = 10.0,
         shutdown_timeout: float = 30.0,
+        proxied: bool = False,
+        keeps_file: bool = False,
     ) -> None:
         self._loop = loop_of(reactor)
         self._place = place
         self._backlog = backlog
+        self._kind = ProxiedListeningPort if proxied else NativeListeningPort
         self._reuse_port = reuse_port
+        self._keeps_file = keeps_file
         self._tls = ServerTls(ssl_context, handshake_timeout, shutdown_timeout) if ssl_context else None
         self.socket = sock
 
@@ -68,9 +74,16 @@ class NativeServerEndpoint:
         """
         return Deferred.fromCoroutine(self._listen(protocolFactory))
 
-    async def _listen(self, factory: IProtocolFactory) -> IListeningPort:
+    def port(self, factory: IProtocolFactory) -> NativeListeningPort:
+        """The port that `listen` fires with, not yet accepting: see its startListening. Raises CannotListenError."""
         listener, self.socket = self.bind(), None
-        port = NativeListeningPort(self._loop, listener, factory, self._backlog, self._tls)
+        port = self._kind(self._loop, listener, factory, self._backlog, self._tls)
+        if self._keeps_file:
+            port.leave_file()
+        return port
+
+    async def _listen(self, factory: IProtocolFactory) -> IListeningPort:
+        port = self.port(factory)
         await Deferred.fromFuture(self._loop.create_task(port.accept()))
         return port
 

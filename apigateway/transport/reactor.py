@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
 from typing import Any, cast
 
 from twisted.internet import asyncioreactor
@@ -15,6 +16,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 log = Logger()
+
+SHORTAGE_TOLD_EVERY = 10.0
+_shortage_told = -SHORTAGE_TOLD_EVERY
 
 
 def install() -> None:
@@ -28,6 +32,16 @@ def install() -> None:
     loop.set_exception_handler(report)
     asyncio.set_event_loop(loop)
     asyncioreactor.install(loop)
+    run_by_monotonic_clock(sys.modules["twisted.internet.reactor"])
+
+
+def run_by_monotonic_clock(reactor: Any) -> None:
+    """Have a reactor tell its timers by the clock that nobody sets. To be called before it has any.
+
+    Twisted's look at the wall clock: where that is put back by an hour, no timer fires for an hour, and where it is
+    put forward, all fire at once.
+    """
+    reactor.seconds = time.monotonic
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:
@@ -52,11 +66,23 @@ def report(loop: asyncio.AbstractEventLoop, what: dict[str, Any]) -> None:
     """Put what a loop reports into Twisted's log.
 
     A fatal error of a transport is left out: its protocol's connection_lost() is given the same exception,
-    and NativeTransport logs it there, which holds on any loop.
+    and NativeTransport logs it there, which holds on any loop. That nothing can be accepted for want of descriptors or
+    memory is told once in ten seconds: asyncio says it a thousand times a second (once for each place in the backlog).
     """
     message = what.get("message", "Unhandled error in the event loop")
     error = what.get("exception")
+    if isinstance(error, OSError) and message.startswith("socket.accept()"):
+        _tell_of_shortage(error)
+        return
     if error is None:
         log.error("{message}", message=message)
     elif not (message.startswith("Fatal error") and "transport" in what):
         log.failure("{message}", failure=Failure(error), message=message)
+
+
+def _tell_of_shortage(error: OSError) -> None:
+    global _shortage_told
+    now = time.monotonic()
+    if now >= _shortage_told + SHORTAGE_TOLD_EVERY:
+        _shortage_told = now
+        log.error("no connection can be accepted: {error}", error=error.strerror)

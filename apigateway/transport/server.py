@@ -65,6 +65,15 @@ class NativeListeningPort:
         self._started = False
         self._stopped = False
 
+    @property
+    def descriptors(self) -> list[int]:
+        """What listens, to be handed over; none after stopListening."""
+        return [] if self._stopped else [self._listener.fileno()]
+
+    def leave_file(self) -> None:
+        """Do not remove the file of a Unix socket at the end: others listen on it, too."""
+        self._path = ""
+
     def getHost(self) -> Address:
         return self._host
 

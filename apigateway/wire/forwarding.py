@@ -137,7 +137,7 @@ def _forwarded(before: Lines, hops: list[str], peer: str, request: Request) -> b
     chain = [value.decode("latin-1") for name, value in before if name == b"forwarded"]
     if not chain or _listed(before):
         chain = [f"for={_node(hop)}" for hop in hops]
-    element = f"for={_node(peer)}"
+    element = f"for={_node(peer.partition('%')[0])}"  # a zone means something on this machine only
     if request.authority:
         host = request.authority.decode("latin-1")
         element += f";host={host}" if is_token(request.authority) else f';host="{host}"'
@@ -208,7 +208,12 @@ def _elements(forwarded: Lines) -> list[dict[str, str]]:
 
 
 def _address(hop: str) -> str | None:
-    """An address without its port and brackets, in its one spelling; None for anything else."""
+    """An address without its port and brackets, in its one spelling; None for anything else.
+
+    An address with a zone is none here (RFC 7239 6, RFC 3986 3.2.2): a zone could be any text of a client's.
+    """
+    if "%" in hop:
+        return None
     ported = _PORTED.fullmatch(hop)
     address = parse_address((ported[1] or ported[2]) if ported else hop)
     return None if address is None else str(address)

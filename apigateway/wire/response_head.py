@@ -37,10 +37,11 @@ class ResponseHead:
         self.keep_alive_timeout = _timeout(special[KEEP_ALIVE]) if KEEP_ALIVE in special else None
         self.chunked = False
         self.message: Response | Interim
+        # An interim response has no body whatever it says (RFC 9112 6.3); what it says has to be understood.
+        length = framing.body_length(special.get(LENGTH), special.get(CODING), version)
         if status < 200 and status != 101:
             self.message = Interim(status, headers)
             return
-        length = framing.body_length(special.get(LENGTH), special.get(CODING), version)
         response = Response(status, headers, reason=reason)
         response.bodiless = method == b"HEAD" or status in (101, 204, 304)
         if status == 101:

@@ -155,6 +155,7 @@ def test_lines_are_written_after_a_fifth_of_a_second() -> None:
     written.clock.advance(0.1)
     assert [batch.count(b"\n") for batch in written.sink.batches] == [2]
     assert written.sink.lines == 2
+    written.clock.advance(0.2)
     assert written.timers.waiting() == []
 
 
@@ -173,6 +174,19 @@ def test_the_time_follows_the_clock_of_the_machine() -> None:
     written.clock.set_wall(1_800_000_000.0)
     written.line()
     assert written.line(started=written.clock.monotonic())["time"] == "2027-01-15T08:00:00.200Z"
+    # After a silence the very first line has the new time.
+    written.clock.advance(3600.0)
+    written.clock.set_wall(1_700_000_000.0)
+    assert written.line(started=written.clock.monotonic())["time"] == "2023-11-14T22:13:20.000Z"
+
+
+def test_what_was_lost_of_the_last_lines_is_told_without_another() -> None:
+    events = ListedEvents()
+    written = Written(events=events)
+    written.line()
+    written.sink.lost, written.sink.trouble = 1, "No space left on device"  # as a thread finds out a little later
+    written.clock.advance(0.2)
+    assert [fields["lost"] for _, _, fields in events.events] == [1]
 
 
 def test_lost_lines_are_told_once_a_minute() -> None:

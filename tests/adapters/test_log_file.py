@@ -13,7 +13,7 @@ from pytest_twisted import ensureDeferred
 from twisted.internet import reactor
 from twisted.internet.task import deferLater
 
-from apigateway.adapters.log_file import LogFile
+from apigateway.adapters.log_file import LogFile, whole_lines
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -197,3 +197,22 @@ async def test_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
     await file.close()
     assert capfd.readouterr().out == "to stdout\nstill\n"
     assert os.write(1, b"") == 0  # it was not closed
+
+
+# ---- several processes, one pipe
+
+
+@pytest.mark.parametrize(
+    ("octets", "most", "parts"),
+    [
+        (b"", 5, []),
+        (b"ab\ncd\n", 100, [b"ab\ncd\n"]),
+        (b"ab\ncd\n", 5, [b"ab\n", b"cd\n"]),
+        (b"ab\ncd\n", 3, [b"ab\n", b"cd\n"]),
+        (b"a long line\nab\n", 4, [b"a long line\n", b"ab\n"]),
+        (b"a\nb\nc\nd\n", 4, [b"a\nb\n", b"c\nd\n"]),
+        (b"no end", 3, [b"no end"]),
+    ],
+)
+def test_lines_are_grouped_whole(octets: bytes, most: int, parts: list[bytes]) -> None:
+    assert list(whole_lines(octets, most)) == parts

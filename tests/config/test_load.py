@@ -124,7 +124,7 @@ def test_the_revision_is_its_half() -> None:
         ),
         (BASE + "watch: on\n", "/watch", 11, "expected true or false", ""),
         (BASE + "drain:\n", "/drain", 11, "there is no value here: expected a mapping of keys to values", ""),
-        (BASE + "workers: auto\n", "/workers", 11, "expected 1", ""),
+        (BASE + "workers: 0\n", "/workers", 11, 'expected a number from 1 to 256, or "auto"', ""),
         (BASE + "policy_paths: policies\n", "/policy_paths", 11, "expected a list", ""),
         (
             BASE + "drain: {notice: 2}\n",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ def test_build(tmp_path: Path) -> None:
     for path in DOCS.iterdir():
         if path.is_file() and path.suffix in (".md", ".py"):
             (pages / path.name).write_bytes(path.read_bytes())
+    shutil.copytree(DOCS / "benchmarks", pages / "benchmarks")
     said = run(tmp_path, "apigateway.cli", "docs", str(pages / "reference"), "--package-only")
     said += run(tmp_path, "sphinx", "-W", "--keep-going", "-q", "-b", "html", str(pages), str(html))
     assert (html / "reference" / "policies" / "api-key.html").exists(), said

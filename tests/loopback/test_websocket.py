@@ -1,4 +1,4 @@
-"""WebSocket: no tunnel before the 101, every octet through it, and an end for both sides."""
+"""WebSocket: no tunnel before the 101, every frame through it, and an end for both sides."""
 
 from __future__ import annotations
 
@@ -13,18 +13,9 @@ from toolkit.settings import api, route, simple, step, steps
 from toolkit.stage import Stage
 from toolkit.stream import Closed, Stream
 from toolkit.waiting import reactor, steady, turn, until
+from toolkit.websocket import CLOSE, PLAIN, SWITCH, UPGRADE, frame, said
 from wsproto import ConnectionType, WSConnection
 from wsproto.events import AcceptConnection, BytesMessage, CloseConnection, Message, Request, TextMessage
-
-UPGRADE = (
-    "Upgrade: websocket",
-    "Connection: Upgrade",
-    "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==",
-    "Sec-WebSocket-Version: 13",
-)
-SWITCH = (
-    b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nX-From: origin\r\n\r\n"
-)
 
 
 async def websocket_echo(asked: Asked) -> None:
@@ -91,9 +82,9 @@ async def test_a_websocket_echoes_through(stage: Stage) -> None:
     browser = Browser(await stage.client())
     assert (await browser.open("/chat?room=1")).subprotocol == "chat"
     assert (origin.last.target, origin.last.get("x-a")) == ("/chat?room=1", "1")
-    for said in ("hello", "Grüße", "x" * 70000):
-        browser.say(said)
-        assert await browser.message() == said.encode()
+    for text in ("hello", "Grüße", "x" * 70000):
+        browser.say(text)
+        assert await browser.message() == text.encode()
     browser.say(bytes(range(256)) * 500)
     assert await browser.message() == bytes(range(256)) * 500
     browser.client.send(browser.protocol.send(CloseConnection(code=1000)))
@@ -111,33 +102,34 @@ async def test_there_is_no_tunnel_before_the_101(stage: Stage) -> None:
     async def hesitate(asked: Asked) -> None:
         await until(lambda: go)
         asked.send(SWITCH)
-        asked.send(await asked.connection.past(b"!"))
+        asked.send(frame(await asked.connection.past(b"!")))
 
     go: list[int] = []
     origin = await stage.origin(hesitate)
     await stage.serve(simple(origin))
     client = await stage.client()
-    # Octets for the new protocol behind the request, in the same write.
-    client.send(request("GET", "/", *UPGRADE) + b"pipelined")
+    # A frame of the new protocol behind the request, in the same write.
+    client.send(request("GET", "/", *UPGRADE) + said(b"pipelined"))
     await until(lambda: origin.asked)
     await steady(lambda: not origin.connections[0].unread and not client.size, 0.1)
     go.append(1)
     answer = await client.answer()
     assert (answer.status, answer.get("x-from"), answer.get("upgrade")) == (101, "origin", "websocket")
-    client.send(b" and more!")
-    assert await client.exactly(19) == b"pipelined and more!"
+    client.send(said(b" and more!"))
+    heard = frame(said(b"pipelined") + said(b" and more!"))
+    assert await client.exactly(len(heard)) == heard
 
 
 @ensureDeferred
 async def test_octets_that_come_with_the_101_are_the_new_protocols(stage: Stage) -> None:
     def switch_and_speak(asked: Asked) -> None:
-        asked.send(SWITCH + b"first words")
+        asked.send(SWITCH + frame(b"first words"))
 
     origin = await stage.origin(switch_and_speak)
     await stage.serve(simple(origin))
     client = await stage.client()
     assert (await client.ask("GET", "/", *UPGRADE)).status == 101
-    assert await client.exactly(11) == b"first words"
+    assert await client.exactly(13) == frame(b"first words")
 
 
 @pytest.mark.parametrize(("status", "body"), [(200, b"not here"), (403, b"no"), (404, b"x" * 100_000)])
@@ -191,24 +183,24 @@ async def test_the_handshake_goes_through_the_policies(stage: Stage) -> None:
 @pytest.mark.parametrize("how", ["close", "reset"])
 @ensureDeferred
 async def test_when_one_side_ends_the_other_ends(stage: Stage, who: str, how: str) -> None:
-    origin = await stage.origin(lambda asked: asked.send(SWITCH + b"hello"))
+    origin = await stage.origin(lambda asked: asked.send(SWITCH + frame(b"hello")))
     await stage.serve(simple(origin))
     client = await stage.client()
     await client.ask("GET", "/", *UPGRADE)
-    client.send(b"last words")
-    await until(lambda: origin.connections[0].unread == b"last words")
+    client.send(said(b"last words"))
+    await until(lambda: origin.connections[0].unread == said(b"last words"))
     first, second = (client, origin.connections[0]) if who == "client" else (origin.connections[0], client)
     getattr(first, how)()
     await second.gone(within=1.0)
     line = await stage.gateway.line()
-    assert (line["status"], line["octets_in"], line["octets_out"]) == (101, 10, 5)
+    assert (line["status"], line["octets_in"], line["octets_out"]) == (101, 16, 7)
     assert stage.gateway.worker.status()["exchanges_running"] == 0
 
 
 @ensureDeferred
 async def test_what_was_said_before_the_close_arrives(stage: Stage) -> None:
     def speak_and_leave(asked: Asked) -> None:
-        asked.send(SWITCH + b"x" * 300_000)
+        asked.send(SWITCH + frame(b"x" * 300_000))
         asked.connection.close()
 
     origin = await stage.origin(speak_and_leave)
@@ -220,7 +212,8 @@ async def test_what_was_said_before_the_close_arrives(stage: Stage) -> None:
     await turn(0.05)
     client.resume()
     assert (await client.answer()).status == 101
-    assert len(await client.rest()) == 300_000
+    # Last comes a Close of the gateway's own: the origin has sent none.
+    assert await client.rest() == frame(b"x" * 300_000) + frame(b"\x03\xf3", CLOSE)
 
 
 @ensureDeferred
@@ -231,8 +224,8 @@ async def test_a_silent_tunnel_is_closed(stage: Stage) -> None:
     assert (await client.ask("GET", "/", *UPGRADE)).status == 101
     for _ in range(4):
         await turn(0.1)
-        client.send(b".")  # as long as something passes it stays, longer than any other limit
-    await until(lambda: origin.connections[0].unread == b"....")
+        client.send(said())  # as long as something passes it stays, longer than any other limit
+    await until(lambda: origin.connections[0].unread == said() * 4)
     began = reactor.seconds()
     await client.gone(within=1.0)
     assert reactor.seconds() - began > 0.15
@@ -246,10 +239,12 @@ async def test_a_tunnel_holds_back_who_sends_faster_than_the_other_reads(stage: 
     client = await stage.client()
     assert (await client.ask("GET", "/", *UPGRADE)).status == 101
     there = origin.connections[0]
+    long = (1 << 30).to_bytes(8, "big")  # one frame each way that takes all of it
     with growth() as memory:
-        for sender, reader in ((client, there), (there, client)):
+        for sender, reader, head in ((client, there, b"\x82\xff" + long + PLAIN), (there, client, b"\x82\x7f" + long)):
             reader.pause()
-            sent = await fill(sender)
+            sender.send(head)
+            sent = len(head) + await fill(sender)
             memory.look()
             reader.resume()
             while sent:

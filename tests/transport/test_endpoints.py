@@ -7,6 +7,7 @@ import resource
 import socket
 import ssl
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -260,6 +261,31 @@ async def test_cancel_closes_the_socket(tls: bool) -> None:
         assert len(os.listdir("/dev/fd")) == before
         for other in waiting:
             other.close()
+
+
+@ensureDeferred
+async def test_a_cancel_in_any_turn_leaves_no_protocol_without_its_end(sockets: Sockets) -> None:
+    """The loop may connect in the very turn in which the attempt ends."""
+
+    class Greets(Recorder):
+        def connectionMade(self) -> None:
+            super().connectionMade()
+            self.transport.write(b"hello")
+
+    port, _ = await sockets.serve()
+    host = port.getHost()
+    factory = RecordingFactory(Greets)
+    for turns in range(8):
+        connecting = client((host.host, host.port)).connect(factory)
+        for _ in range(turns):
+            await pause(0)
+        connecting.cancel()
+        if factory.built and not factory.built[-1].lost.called:
+            factory.built[-1].transport.abortConnection()
+        with suppress(error.ConnectingCancelledError):
+            await connecting
+    await pause(0.05)
+    assert [await one.ended() for one in factory.built] == [error.ConnectionAborted] * len(factory.built)
 
 
 @ensureDeferred

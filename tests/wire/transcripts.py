@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from apigateway.wire.headers import Headers
 from apigateway.wire.http1_client import Http1Client
 from apigateway.wire.http1_server import Http1Server
-from apigateway.wire.limits import DEFAULT_LIMITS
+from apigateway.wire.limits import DEFAULT_LIMITS, Limits
 from apigateway.wire.message import Event, Interim, MessageEnd, Refusal, Request, Response
 
 
@@ -65,3 +66,32 @@ def refusal_of(data: bytes, limits: Any = DEFAULT_LIMITS) -> Refusal:
     assert isinstance(whole[-1], Refusal), whole
     assert told(whole) == told(single)
     return whole[-1]
+
+
+def answered(pieces: list[bytes], limits: Limits = DEFAULT_LIMITS) -> list[Event]:
+    """All events of a client's connection whose requests are answered as they end, and which then ends."""
+    machine, seen = Http1Server(limits), list[Event]()
+    for piece in pieces:
+        events = machine.feed(piece)
+        while events:
+            seen += events
+            if isinstance(events[0], Request) and events[0].upgrade:
+                return seen  # what comes behind it may be another protocol
+            ended, events = isinstance(events[-1], MessageEnd), []
+            if ended:
+                machine.send_head(Response(200, Headers(), length=0))
+                machine.send_end()
+                events = machine.next_request()
+    return seen + machine.eof()
+
+
+def asked(pieces: list[bytes], method: bytes = b"GET", limits: Limits = DEFAULT_LIMITS) -> list[Event]:
+    """All events of an upstream's connection that was asked once, up to the end of the response or of the octets."""
+    machine, seen = Http1Client(limits), list[Event]()
+    machine.send_head(Request(method, b"/", Headers()), target=b"/", host=b"a")
+    machine.send_end()
+    for piece in pieces:
+        seen += machine.feed(piece)
+        if seen and isinstance(seen[-1], MessageEnd | Refusal):
+            return seen
+    return seen + machine.eof()

@@ -84,6 +84,11 @@ class NameServer:
         self._zone.failing.discard(name.encode())
         self._zone.addresses[name.encode()] = (list(addresses), ttl)
 
+    def forget(self, name: str) -> None:
+        """NXDOMAIN from now on."""
+        self._zone.failing.discard(name.encode())
+        self._zone.addresses.pop(name.encode(), None)
+
     def fail(self, name: str) -> None:
         """SERVFAIL from now on."""
         self._zone.failing.add(name.encode())

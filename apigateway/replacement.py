@@ -1,0 +1,172 @@
+"""USR2: the program is begun anew beside the running one, with its listening sockets, and takes over when it serves."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, MutableMapping
+from pathlib import Path
+from typing import Any
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
+
+from apigateway.config.addresses import TcpAddress, UnixAddress, parse_listen_address
+from apigateway.ports.interfaces import IEventLog
+from apigateway.transport.inherited import READY, VARIABLE, handed_over
+from apigateway.transport.reactor import loop_of
+
+# Seconds in which the new program has to serve: reading a large configuration, and whatever policies provision.
+READY_WITHIN = 60.0
+ASIDE = ".oldbin"
+
+
+def key_of(name: str, address: str) -> str:
+    """What an address is handed over as: itself, but listeners whose port the system chose are told apart by name."""
+    parsed = parse_listen_address(address)
+    chosen = isinstance(parsed, TcpAddress) and parsed.port == 0
+    return f"{name} {parsed}" if chosen else str(parsed)
+
+
+def place_of_address(address: str) -> Any:
+    """(ip, port) or a Unix socket's path, from a listener's address."""
+    parsed = parse_listen_address(address)
+    return parsed.path if isinstance(parsed, UnixAddress) else (parsed.host, parsed.port)
+
+
+class PidFile:
+    """The file that twistd keeps its process id in, found under "pidfile" in twistd's options.
+
+    A second twistd refuses to start while the first one's file is there: so that is moved aside.
+    """
+
+    def __init__(self, options: MutableMapping[str, Any] | None) -> None:
+        self._options = options
+        self._moved: Path | None = None
+
+    def move_aside(self) -> None:
+        """Before the new program begins."""
+        name = self._options.get("pidfile") if self._options is not None else None
+        if name and Path(name).exists():
+            self._moved = Path(name).absolute()
+            self._moved.replace(f"{self._moved}{ASIDE}")
+
+    def put_back(self) -> None:
+        """The new program failed, and whatever it wrote is worth nothing."""
+        if self._moved is not None:
+            with contextlib.suppress(OSError):
+                Path(f"{self._moved}{ASIDE}").replace(self._moved)
+            self._moved = None
+
+    def leave(self) -> None:
+        """The file is the new program's: twistd is to remove the one that was moved aside."""
+        if self._moved is not None and self._options is not None:
+            self._options["pidfile"] = f"{self._moved}{ASIDE}"
+
+
+class Replacement:
+    """Begins the same command line again. One at a time.
+
+    sockets: gives what is handed over, by `key_of`, as descriptors. took_over: called when the new program serves.
+    """
+
+    def __init__(
+        self, reactor: Any, events: IEventLog, pid_file: PidFile, sockets: Callable[[], list[tuple[str, int]]],
+        took_over: Callable[[], None],
+    ) -> None:
+        self._reactor, self._events, self._pid_file = reactor, events, pid_file
+        self._sockets, self._took_over = sockets, took_over
+        # Where the command line was given: twistd may have gone elsewhere since.
+        self._folder = os.getcwd()
+        self._running: Deferred[None] | None = None
+
+    def begin(self) -> None:
+        """Have it done, unless it is being done."""
+        if self._running is None:
+            self._running = Deferred.fromCoroutine(self._replace()).addBoth(self._over)
+
+    def cancel(self) -> None:
+        """The program ends meanwhile: the new one is told so by the end of its pipe, and killed."""
+        if self._running is not None:
+            self._running.cancel()
+
+    def _over(self, result: Any) -> None:
+        self._running = None
+
+    async def _replace(self) -> None:
+        self._events.event("info", "replacing the program")
+        process = None
+        reading, writing = os.pipe()
+        try:
+            self._pid_file.move_aside()
+            process = self._spawn(writing)
+            os.close(writing)
+            writing = -1
+            said = await self._answer(reading)
+        except (OSError, subprocess.SubprocessError) as error:
+            said = str(error).encode()
+        except CancelledError:
+            self._failed(process, "this program ends")
+            raise
+        except DeferredTimeout:
+            said = f"it did not serve within {READY_WITHIN:g} s".encode()
+        finally:
+            os.close(reading)
+            if writing >= 0:
+                os.close(writing)
+        if said == READY:
+            self._succeeded(process)
+        else:
+            self._failed(process, said.decode("utf-8", "replace").strip() or "it ended before it served")
+
+    def _spawn(self, ready: int) -> subprocess.Popen[bytes]:
+        sockets = self._sockets()
+        environ = {**os.environ, VARIABLE: handed_over(sockets, ready)}
+        return subprocess.Popen(
+            [sys.executable, *sys.orig_argv[1:]], env=environ, cwd=self._folder, stdin=subprocess.DEVNULL,
+            pass_fds=(ready, *(descriptor for _, descriptor in sockets)),
+        )
+
+    def _answer(self, reading: int) -> Deferred[bytes]:
+        """What the new program says before it closes its end."""
+        loop, said = loop_of(self._reactor), bytearray()
+        answered: Deferred[bytes] = Deferred()
+
+        def read() -> None:
+            octets = os.read(reading, 4096)
+            said.extend(octets)
+            if not octets or said == READY:
+                answered.callback(bytes(said))
+
+        loop.add_reader(reading, read)
+
+        def stop(result: Any) -> Any:
+            loop.remove_reader(reading)
+            return result
+
+        return answered.addBoth(stop).addTimeout(READY_WITHIN, self._reactor)
+
+    def _succeeded(self, process: subprocess.Popen[bytes] | None) -> None:
+        pid = process.pid if process is not None else 0
+        self._events.event("info", "replaced: the new program serves, this one ends", pid=pid)
+        self._pid_file.leave()
+        _tell_service_manager(f"MAINPID={pid}")
+        self._took_over()
+
+    def _failed(self, process: subprocess.Popen[bytes] | None, why: str) -> None:
+        if process is not None:
+            process.kill()
+            process.wait()  # killed: it is a matter of a moment
+        self._pid_file.put_back()
+        self._events.event("error", "the new program failed, this one goes on", why=why)
+
+
+def _tell_service_manager(text: str) -> None:
+    """sd_notify(3): which process is the main one from now on. Nothing where nobody listens."""
+    name = os.environ.get("NOTIFY_SOCKET", "")
+    if name:
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify:
+            notify.sendto(text.encode(), f"\0{name[1:]}" if name.startswith("@") else name)

@@ -1,0 +1,1 @@
+"""The supervisor of several workers on one machine: it carries no traffic."""

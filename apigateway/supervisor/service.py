@@ -1,0 +1,161 @@
+"""The program with several workers: it reads the file, holds the addresses and answers operators."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Awaitable
+from datetime import UTC, datetime
+from typing import Any
+
+from twisted.internet.defer import Deferred, DeferredList, DeferredLock
+from twisted.internet.threads import deferToThread
+from twisted.python.failure import Failure
+
+from apigateway.adapters.event_log import EventLog
+from apigateway.adapters.metrics import Metrics
+from apigateway.checking import Parts, check_file
+from apigateway.config import last_good
+from apigateway.config.check_upstreams import target_name
+from apigateway.config.model import Configuration
+from apigateway.config.revision import digest
+from apigateway.dataplane.restart import not_taken
+from apigateway.errors import ConfigurationRefused, Problem
+from apigateway.ports.interfaces import IWorker, Reading
+from apigateway.program import ProgramService, Setting
+from apigateway.supervisor import messages
+from apigateway.supervisor.crew import Crew, Running
+from apigateway.supervisor.shown import ShownCrew
+from apigateway.supervisor.sockets import SocketTable
+from apigateway.traffic import candidate_of, open_log
+
+
+class SupervisorService(ProgramService):
+    """See ProgramService. workers: how many, at least two."""
+
+    def __init__(self, reactor: Any, setting: Setting, workers: int) -> None:
+        configuration = setting.configuration
+        self._error_file = open_log(configuration.logs.error, reactor, shared=True)
+        super().__init__(reactor, setting, EventLog(self._error_file, setting.parts.clock))
+        self._clock = setting.parts.clock
+        self._metrics = Metrics()
+        self._sockets = SocketTable(configuration.listeners, workers, setting.inherited)
+        running = Running(1, last_good.written(configuration))
+        self.crew = Crew(reactor, self.events, setting.path, running, self._sockets, workers)
+        self._lock = DeferredLock()
+        self._last: dict[str, Any] = {"taken": False, "digest": "", "at": "", "problems": []}
+        self._shown = ShownCrew(
+            self.crew, self._clock, reactor.seconds, lambda: self.settings, self.reload, lambda: self._last
+        )
+
+    # ---- see ProgramService
+
+    def bind(self) -> None:
+        self._sockets.bind()
+
+    async def serve(self) -> None:
+        await self.crew.begin()
+        self._note_taken(self.settings)
+
+    async def end(self, *, handed_over: bool) -> None:
+        drain = self.settings.drain
+        await self.crew.drain(drain.notice + drain.timeout, handed_over=handed_over)
+        if not handed_over:
+            self._sockets.remove_files()
+
+    def abort(self) -> None:
+        self.crew.abort()
+
+    def reopen_logs(self) -> None:
+        self.events.reopen()
+        for worker in self.crew.workers:
+            worker.send(messages.Reopen())
+
+    async def close(self) -> None:
+        await self.events.close()
+
+    def shown(self) -> IWorker:
+        return self._shown
+
+    def revision(self) -> str:
+        revision: str = self._last["digest"]
+        return revision
+
+    def descriptors(self) -> list[tuple[str, int]]:
+        return self._sockets.handed_over()
+
+    def leave_files(self) -> None:
+        """They are removed by `end` only where nobody took over."""
+
+    # ---- revisions
+
+    def reload(self) -> Deferred[dict[str, Any]]:
+        """Read and check the file in a thread, then have all workers take it, or none."""
+        return self._lock.run(lambda: Deferred.fromCoroutine(self._reload()))
+
+    async def _reload(self) -> dict[str, Any]:
+        try:
+            configuration, body = await deferToThread(self._read)
+            problems = not_taken(self.settings, configuration)
+            if problems:
+                raise ConfigurationRefused(problems)
+            refused = await self.crew.take(body)
+        except ConfigurationRefused as error:
+            refused = [str(problem) for problem in error.problems]
+        except Exception as error:
+            self.events.event("error", "reload failed", traceback=Failure().getTraceback())
+            refused = [str(Problem("", f"{type(error).__name__}: {error}"))]
+        if refused:
+            self._note_refused(refused)
+        else:
+            self._note_taken(configuration)
+            self.events.event("info", "revision taken by all workers", revision=self._last["digest"])
+        return self._last
+
+    def _read(self) -> tuple[Configuration, bytes]:
+        """Of the file as it is now, checked; a draft of it is made here too, so that what is wrong is found once."""
+        candidate = candidate_of(check_file(self._path, serving=True, parts=Parts()))
+        return candidate.configuration, last_good.written(candidate.configuration)
+
+    def _note_taken(self, configuration: Configuration) -> None:
+        name = digest(configuration.revision)
+        self._last = {"taken": True, "digest": name, "at": self._at(), "problems": []}
+        self._metrics.digest(name)
+        self._metrics.reload("taken")
+        self.crew.drained &= {
+            (upstream.name, target_name(target)) for upstream in configuration.upstreams for target in upstream.targets
+        }
+        self.taken(configuration)
+
+    def _note_refused(self, problems: list[str]) -> None:
+        self._last = {"taken": False, "digest": self._last["digest"], "at": self._at(), "problems": problems}
+        self._metrics.reload("refused")
+        self.events.event("error", "configuration refused, the running revision stays", problems=problems)
+
+    def _at(self) -> str:
+        return datetime.fromtimestamp(self._clock.wall(), UTC).isoformat(timespec="seconds")
+
+    # ---- figures
+
+    def exposition(self) -> Awaitable[bytes]:
+        """What all workers counted; each is asked anew, and who does not answer counts as it last told."""
+        return Deferred.fromCoroutine(self._exposition())
+
+    async def _exposition(self) -> bytes:
+        asked = [worker.ask("figures") for worker in self.crew.workers if worker.state != "starting"]
+        await DeferredList(asked, consumeErrors=True)
+        metrics = Metrics()
+        metrics.reloads, metrics.revision = self._metrics.reloads, self._metrics.revision
+        readings = [*self.crew.sum.add_to(metrics), *self._readings()]
+        metrics.readings = lambda: readings
+        return await metrics.exposition_later(self._reactor)
+
+    def _readings(self) -> list[Reading]:
+        states = Counter(
+            "waiting" if slot.worker is None else "silent" if slot.worker.silent else slot.worker.state
+            for slot in self.crew.slots
+        )
+        return [
+            *(Reading("workers", (state,), float(states[state]))
+              for state in ("ready", "starting", "leaving", "silent", "waiting")),
+            Reading("worker_restarts", (), float(sum(slot.restarts for slot in self.crew.slots))),
+        ]

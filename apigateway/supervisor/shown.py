@@ -1,0 +1,154 @@
+"""What operators see and do of all workers, as if they were one."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any
+
+from zope.interface import implementer
+
+from apigateway import __version__
+from apigateway.config.model import Configuration
+from apigateway.config.revision import withheld
+from apigateway.ports.interfaces import IClock, IWorker
+from apigateway.supervisor.crew import Crew, Slot
+
+
+@implementer(IWorker)
+class ShownCrew:
+    """An IWorker of all workers; see manager.worker_api.
+
+    configuration: gives the one that was taken last. reload: takes the file as it is now. last_reload: gives what came
+    of it the last time.
+    """
+
+    def __init__(
+        self, crew: Crew, clock: IClock, now: Callable[[], float], running: Callable[[], Configuration],
+        reload: Callable[[], Awaitable[dict[str, Any]]], last_reload: Callable[[], dict[str, Any]],
+    ) -> None:
+        self._crew, self._clock, self._now = crew, clock, now
+        self._running, self._reload, self._last_reload = running, reload, last_reload
+        self._began = clock.wall()
+
+    def live(self) -> bool:
+        return True
+
+    def ready(self) -> tuple[bool, str]:
+        """Ready while one worker is."""
+        if self._crew.stopping:
+            return False, "draining"
+        return (True, "") if self._crew.accepting else (False, "no worker is ready")
+
+    async def status(self) -> dict[str, Any]:
+        """As of one worker, and `workers`: each with slot, pid, state, revision."""
+        ready, why = self.ready()
+        told = {worker.slot: status for worker, status in await self._crew.ask_all("status")}
+        return {
+            "version": __version__,
+            "environment": self._running().environment,
+            "uptime_seconds": round(self._clock.wall() - self._began, 3),
+            "ready": ready,
+            "why_not_ready": why,
+            "revision": self._last_reload()["digest"],
+            "exchanges_running": sum(status["exchanges_running"] for status in told.values()),
+            "revisions_in_use": max((status["revisions_in_use"] for status in told.values()), default=0),
+            "last_reload": self._last_reload(),
+            "listeners": merged_listeners([status["listeners"] for status in told.values()]),
+            "unverified_upstreams": [
+                upstream.name for upstream in self._running().upstreams if not upstream.tls.verify
+            ],
+            "workers": [
+                self._worker(number, slot, told.get(number)) for number, slot in enumerate(self._crew.slots)
+            ],
+        }
+
+    def _worker(self, number: int, slot: Slot, status: dict[str, Any] | None) -> dict[str, Any]:
+        worker, now = slot.worker, self._now()
+        shown: dict[str, Any] = {"slot": number, "restarts": slot.restarts}
+        if worker is None:
+            begins_in = round(max(0.0, slot.begins_at - now), 3)
+            return {**shown, "pid": None, "state": "waiting", "begins_in_seconds": begins_in}
+        return {
+            **shown,
+            "pid": worker.pid,
+            "state": "silent" if worker.silent else worker.state,
+            "revision": worker.digest,
+            "up_to_date": worker.number == self._crew.running.number,
+            "uptime_seconds": round(now - worker.began, 3),
+            "accepts_for": worker.accepts,
+            "exchanges_running": status["exchanges_running"] if status else None,
+        }
+
+    def configuration(self) -> dict[str, Any]:
+        return withheld(self._running())
+
+    async def upstreams(self) -> list[dict[str, Any]]:
+        """As of one worker; of each target, what each worker sees beside that."""
+        return merged_upstreams(
+            [(worker.slot, upstreams) for worker, upstreams in await self._crew.ask_all("upstreams")]
+        )
+
+    def reload(self) -> Awaitable[dict[str, Any]]:
+        return self._reload()
+
+    async def drain_target(self, upstream: str, target: str, draining: bool) -> dict[str, Any]:
+        """On all of them, and on those that come after."""
+        answers = await self._crew.ask_all("drain_target", upstream, target, draining)
+        change = self._crew.drained.add if draining else self._crew.drained.discard
+        change((upstream, target))
+        return merged_target([(worker.slot, shown) for worker, shown in answers])
+
+    async def explain(self, method: str, url: str, headers: Sequence[tuple[str, str]]) -> dict[str, Any]:
+        """As any of them does."""
+        shown: dict[str, Any] = await self._crew.ask_any("explain", method, url, [list(pair) for pair in headers])
+        return shown
+
+
+# ---- several answers as one
+
+
+def merged_listeners(answers: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Listeners with the connections of all."""
+    merged: dict[str, dict[str, Any]] = {}
+    for listener in (listener for answer in answers for listener in answer):
+        known = merged.setdefault(listener["name"], {**listener, "connections": 0})
+        known["connections"] += listener["connections"]
+    return list(merged.values())
+
+
+def merged_upstreams(answers: Sequence[tuple[int, Sequence[dict[str, Any]]]]) -> list[dict[str, Any]]:
+    """Upstreams, each target once; answers: by slot."""
+    shown: dict[str, dict[str, Any]] = {}
+    targets: dict[str, dict[str, list[tuple[int, dict[str, Any]]]]] = {}
+    for slot, upstreams in answers:
+        for upstream in upstreams:
+            shown.setdefault(upstream["name"], upstream)
+            of_upstream = targets.setdefault(upstream["name"], {})
+            for target in upstream["targets"]:
+                of_upstream.setdefault(target["name"], []).append((slot, target))
+    return [
+        {**upstream, "targets": [merged_target(several) for several in targets[name].values()]}
+        for name, upstream in shown.items()
+    ]
+
+
+def merged_target(answers: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
+    """A target as all see it: healthy, and usable, where it is for each of them."""
+    each = [target for _, target in answers]
+    if not each:
+        return {}
+    return {
+        **each[0],
+        "healthy": all(target["healthy"] for target in each),
+        "draining": any(target["draining"] for target in each),
+        "usable": all(target["usable"] for target in each),
+        "why": next((target["why"] for target in each if target["why"]), ""),
+        "active": sum(target["active"] for target in each),
+        "connections": {
+            state: sum(target["connections"][state] for target in each) for state in each[0]["connections"]
+        },
+        "workers": [
+            {"slot": slot, **{name: target[name] for name in ("healthy", "usable", "why", "active", "connections")}}
+            for slot, target in answers
+        ],
+    }

@@ -1,0 +1,157 @@
+"""What carries traffic in a process, put together: a worker, its logs, its figures, and what it is built with."""
+
+from __future__ import annotations
+
+import gc
+import ssl
+from collections.abc import Callable
+from typing import Any, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import Factory
+from twisted.internet.task import LoopingCall, deferLater
+from twisted.python.failure import Failure
+
+from apigateway.adapters.access_log import AccessLog
+from apigateway.adapters.batch import Batch
+from apigateway.adapters.dns import DnsResolver
+from apigateway.adapters.event_log import EventLog
+from apigateway.adapters.log_file import LogFile
+from apigateway.adapters.metrics import Metrics
+from apigateway.adapters.system import ReactorTimers
+from apigateway.checking import Checked, Parts
+from apigateway.config.model import Configuration
+from apigateway.dataplane.deployment import Means
+from apigateway.dataplane.names import Names
+from apigateway.dataplane.pool import NotTrusted
+from apigateway.dataplane.worker import Candidate, Endpoint, Prepare, Worker
+from apigateway.errors import ConfigurationRefused
+from apigateway.flow.services import Shared
+from apigateway.ports.interfaces import IExchangeLog, Reading
+from apigateway.ports.memory_store import MemoryStore
+from apigateway.transport.endpoints import NativeClientEndpoint, TlsHandshakeFailed
+
+# How often the loop's lateness is measured.
+LAG_INTERVAL = 0.5
+
+
+class Traffic:
+    """A worker with everything around it.
+
+    first: what it starts with. endpoint, prepare, taken: see Worker. shares_logs: other processes write to the same
+    logs, so that a pipe gets whole lines.
+    """
+
+    def __init__(
+        self, reactor: Any, first: Candidate, parts: Parts, endpoint: Endpoint, prepare: Prepare,
+        taken: Callable[[Configuration], None], *, shares_logs: bool = False,
+    ) -> None:
+        self._reactor = reactor
+        configuration, timers, clock = first.configuration, ReactorTimers(reactor), parts.clock
+        logs = configuration.logs
+        error_file = open_log(logs.error, reactor, shared=shares_logs)
+        access_file = open_log(logs.access, reactor, shared=shares_logs)
+        self.events = EventLog(error_file, clock)
+        self._access_log = None
+        if access_file is not None:
+            self._access_log = AccessLog(access_file, timers, clock, events=self.events, hide=logs.hide)
+        files = (("access", access_file), ("error", error_file))
+        self._files = {name: file for name, file in files if file is not None}
+        self.metrics = cast(Metrics, parts.metrics)
+        records: list[IExchangeLog] = [self.metrics, *([self._access_log] if self._access_log else [])]
+        self._records = Batch(records, timers)
+        names = Names(
+            DnsResolver(reactor, configuration.resolver.servers), timers, clock.monotonic, self.events,
+            configuration.resolver.max_stale,
+        )
+        means = Means(
+            clock=clock, random=parts.random, timers=timers, store=MemoryStore(clock), events=self.events,
+            metrics=self.metrics, shared=Shared(), names=names, connect=self._connect, turn=self._turn,
+            hide_in_logs=self._access_log.hide if self._access_log else lambda name: None,
+        )
+        self.worker = Worker(first, means, parts.states, (self._records,), prepare, endpoint, taken)
+        self.metrics.readings = self.readings
+        self._lag = LoopingCall(self._measure_lag)
+        self._lag_due = 0.0
+
+    async def start(self) -> None:
+        """Accept. ConfigurationRefused where something cannot be provisioned."""
+        await self.worker.start()
+        self._lag_due = self._reactor.seconds()
+        self._lag.start(LAG_INTERVAL)
+        settle_memory()
+
+    async def drain(self, *, handed_over: bool = False) -> None:
+        """See Worker.drain."""
+        if self._lag.running:
+            self._lag.stop()
+        await self.worker.drain(handed_over=handed_over)
+
+    def flush(self) -> None:
+        """Have every exchange that is over counted and on its way to the log."""
+        self._records.flush()
+
+    async def close_logs(self) -> None:
+        """Write what waits; the last thing that is done."""
+        self._records.close()
+        if self._access_log is not None:
+            await self._access_log.close()
+        await self.events.close()
+
+    def reopen_logs(self) -> None:
+        """Open the log files anew, for whoever rotates them."""
+        self._records.flush()
+        if self._access_log is not None:
+            self._access_log.reopen()
+        self.events.reopen()
+
+    def readings(self) -> list[Reading]:
+        """Figures that are read, not counted."""
+        self._records.flush()
+        lost = [Reading("log_lines_lost", (name,), float(file.lost)) for name, file in self._files.items()]
+        return [*self.worker.readings(), *lost]
+
+    # ---- what the worker asks for
+
+    def _connect(
+        self, address: tuple[str, int], factory: Factory, context: ssl.SSLContext | None, server_name: str,
+        within: float,
+    ) -> Deferred[Any]:
+        endpoint = NativeClientEndpoint(
+            self._reactor, address, ssl_context=context, server_hostname=server_name if context else None,
+            timeout=within,
+        )
+        return endpoint.connect(factory).addErrback(_in_words_of_the_dataplane)
+
+    def _turn(self) -> Deferred[None]:
+        return deferLater(self._reactor, 0)
+
+    def _measure_lag(self) -> None:
+        now = self._reactor.seconds()
+        self.metrics.loop_lag(max(0.0, now - self._lag_due))
+        self._lag_due = now + LAG_INTERVAL
+
+
+def candidate_of(checked: Checked) -> Candidate:
+    """What was checked, to be deployed; ConfigurationRefused where it may not be."""
+    if not checked.ok or checked.configuration is None or checked.draft is None:
+        raise ConfigurationRefused(problem for problem in checked.problems if not problem.warning)
+    return Candidate(checked.configuration, checked.draft)
+
+
+def open_log(path: str, reactor: Any, *, shared: bool = False) -> LogFile | None:
+    """The sink of a log: a file or standard output; None where it is off."""
+    return None if path == "off" else LogFile(path, reactor, shared=shared)
+
+
+def settle_memory() -> None:
+    """What was built for a revision stays: it need not be looked at for garbage again and again. An exchange leaves no
+    cycles behind, so that the collector may come less often than for other programs."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+
+
+def _in_words_of_the_dataplane(failure: Failure) -> Failure:
+    """A failed connect, told without naming the transport."""
+    return Failure(NotTrusted(str(failure.value))) if failure.check(TlsHandshakeFailed) else failure

@@ -1,0 +1,1 @@
+"""The jobs: a file for each kind of them."""

@@ -1,0 +1,103 @@
+"""USR2: the program is replaced, and nobody who asks it notices."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+
+import pytest
+from supervised import RUN, TWISTD, Load, Program, gone, until
+
+COMMANDS = {"run": (*RUN,), "twistd": (*TWISTD, "--pidfile=gateway.pid", "apigateway", "--config")}
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_usr2_under_load_fails_nothing(
+    program: Program, command: str, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(program.folder)
+    program.write(workers, mark="old")
+    program.start(*COMMANDS[command])
+    old = program.process.pid
+    with Load(program) as load:
+        program.write(workers, mark="new")
+        program.signal(signal.SIGUSR2)
+        assert program.process.wait(60) == 0
+        new = program.event("replaced")["pid"]
+        assert new != old and not gone(new)
+        load.more()
+        assert program.ask()[1] == "new"
+    assert load.lost == []
+    assert program.call("GET", "/readyz")[0] == 200
+    if command == "twistd":
+        assert int((program.folder / "gateway.pid").read_text()) == new
+        assert not (program.folder / "gateway.pid.oldbin").exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_new_program_that_fails_leaves_the_old_one_serving(
+    program: Program, command: str, workers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(program.folder)
+    program.write(workers, mark="old")
+    program.start(*COMMANDS[command])
+    old = program.process.pid
+    with Load(program) as load:
+        program.put('{"version": 1, "listeners": []}')
+        program.signal(signal.SIGUSR2)
+        assert "/listeners" in program.event("the new program failed, this one goes on")["why"]
+        load.more()
+        assert program.ask()[1] == "old"
+    assert load.lost == [] and program.process.poll() is None
+    if command == "twistd":
+        assert int((program.folder / "gateway.pid").read_text()) == old
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_new_address_that_is_taken_is_told(program: Program, workers: int) -> None:
+    program.write(workers)
+    program.start()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        more = {"name": "more", "address": f"127.0.0.1:{taken.getsockname()[1]}"}
+        program.write(workers, listeners=[{"name": "public", "address": str(program.public)}, more])
+        program.signal(signal.SIGUSR2)
+        assert "in use" in program.event("the new program failed, this one goes on")["why"]
+    assert program.ask()[0]
+    # What was wrong has passed: the next one takes over.
+    program.signal(signal.SIGUSR2)
+    assert program.process.wait(60) == 0
+    assert len(program.get("status")["listeners"]) == 2
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (3, 2), (2, 1)])
+def test_the_number_of_workers_changes(program: Program, before: int, after: int) -> None:
+    listeners = [{"name": "public", "address": str(program.public)}, {"name": "local", "address": "unix:local.sock"}]
+    program.write(before, listeners=listeners)
+    program.start()
+    with Load(program) as load:
+        program.write(after, listeners=listeners)
+        program.signal(signal.SIGUSR2)
+        assert program.process.wait(60) == 0
+        load.more()
+        assert {program.ask()[0] for _ in range(30)}
+    assert load.lost == []
+    if after > 1:
+        assert len(program.pids()) == after
+    assert (program.folder / "local.sock").is_socket()
+
+
+def test_twice_in_a_row(program: Program) -> None:
+    program.write(2)
+    program.start()
+    with Load(program) as load:
+        program.signal(signal.SIGUSR2)
+        first = program.event("replaced")["pid"]
+        assert program.process.wait(60) == 0
+        os.kill(first, signal.SIGUSR2)
+        until(lambda: len(program.events("replaced")) == 2, lambda: program.events())
+        until(lambda: gone(first), "it ends")
+        load.more()
+    assert load.lost == []

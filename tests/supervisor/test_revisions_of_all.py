@@ -1,0 +1,131 @@
+"""A revision is taken by all workers, or by none."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+
+from supervised import RUN, Load, Program, until
+
+
+def marks(program: Program) -> set[str]:
+    """What the workers say: some answers are of each of them."""
+    return {program.ask()[1] for _ in range(30)}
+
+
+def test_reloads_across_all_under_load_fail_nothing(program: Program) -> None:
+    program.write(2, mark="v0")
+    program.start()
+    pids = program.pids()
+    with Load(program) as load:
+        for number in range(1, 6):
+            program.write(2, mark=f"v{number}")
+            status, result = program.reload()
+            assert (status, result["taken"]) == (200, True)
+            until(lambda: all(worker["up_to_date"] for worker in program.workers()), "all have it")
+            assert marks(program) == {f"v{number}"}
+            load.more()
+    assert load.lost == []
+    assert program.pids() == pids
+    assert program.metric("reloads_total", result="taken") == 6  # with the first one
+    stored = (program.folder / "data/last-good.json").read_text()
+    assert "v5" in stored
+
+
+def test_a_hup_reloads_and_reopens_the_logs_of_all(program: Program) -> None:
+    program.write(2, mark="old")
+    program.start()
+    program.ask()
+    until(lambda: (program.folder / "access.log").stat().st_size, "a line is written")
+    (program.folder / "access.log").rename(program.folder / "access.log.1")
+    program.write(2, mark="new")
+    program.signal(signal.SIGHUP)
+    until(lambda: marks(program) == {"new"}, "all have it")
+    lines = until(lambda: (program.folder / "access.log").read_text().splitlines(), "lines go to the new file")
+    assert json.loads(lines[0])["status"] == 200
+    program.ask()
+    before = (program.folder / "access.log.1").stat().st_size
+    assert marks(program) == {"new"}
+    assert (program.folder / "access.log.1").stat().st_size == before
+
+
+def test_a_broken_file_changes_nothing_and_a_respawned_worker_gets_what_runs(program: Program) -> None:
+    program.write(2, mark="good")
+    program.start()
+    program.put('{"version": 1, "listeners": []}')
+    status, result = program.reload()
+    assert status == 422
+    assert any("/listeners" in problem for problem in result["problems"])
+    with Load(program) as load:
+        first = program.pids()[0]
+        program.call("GET", "/v1/worker/status")
+        load.more(10)
+    assert load.lost == []
+    try:
+        program.ask({"X-Die": "1"})
+    except (OSError, subprocess.SubprocessError):
+        pass
+    except Exception as error:
+        assert "Disconnected" in type(error).__name__
+    until(lambda: program.metric("worker_restarts_total") == 1, "it is begun again")
+    program.wait_workers()
+    assert marks(program) == {"good"}
+    assert first > 0
+
+
+def test_what_one_worker_refuses_is_taken_by_none(program: Program) -> None:
+    program.write(2, mark="good")
+    program.start()
+    pids = program.pids()
+    program.write(2, mark="bad", once=str(program.folder / "once"))
+    status, result = program.reload()
+    assert status == 422
+    assert any("/apis/0/routes/0/pre_flow/request/0" in problem for problem in result["problems"])
+    assert (program.folder / "once").exists()  # one could
+    assert marks(program) == {"good"}
+    assert program.pids() == pids and all(worker["up_to_date"] for worker in program.workers())
+    assert "bad" not in (program.folder / "data/last-good.json").read_text()
+    # The next one is taken: nothing of the other was left behind.
+    program.write(2, mark="next")
+    assert program.reload()[0] == 200
+    assert marks(program) == {"next"}
+
+
+def test_a_start_that_cannot_be_provisioned_ends_with_1(program: Program) -> None:
+    (program.folder / "once").touch()
+    program.write(2, once=str(program.folder / "once"))
+    done = subprocess.run([*RUN, str(program.file)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert "/apis/0/routes/0/pre_flow/request/0" in done.stderr
+
+
+def test_an_address_that_is_taken_is_told(program: Program) -> None:
+    program.write(2)
+    program.start()
+    done = subprocess.run([*RUN, str(program.file)], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 1
+    assert f"cannot listen at {program.public}: Address already in use" in done.stderr
+
+
+def test_term_under_load_fails_nothing(program: Program) -> None:
+    program.write(2)
+    program.start()
+    with Load(program) as load:
+        load.closing = True
+        program.signal(signal.SIGTERM)
+        until(lambda: program.call("GET", "/readyz")[0] == 503, "it is not ready")
+        assert program.process.wait(30) == 0
+    assert load.lost == []
+    assert program.events("stopped")
+
+
+def test_a_second_term_ends_now(program: Program) -> None:
+    program.write(2, drain={"notice": "30s", "timeout": "60s"})
+    program.start()
+    pids = program.pids()
+    program.signal(signal.SIGTERM)
+    until(lambda: program.call("GET", "/readyz")[0] == 503, "it drains")
+    program.signal(signal.SIGTERM)
+    assert program.process.wait(30) == 0
+    assert pids
