@@ -9,9 +9,9 @@ from typing import Any, Generic, TypeVar
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Slot(Generic[T]):
-    """A typed place in an exchange that one kind fills and another reads."""
+    """A typed place in an exchange that one kind fills and another reads; the same one, not one of the same name."""
 
     name: str
     about: str

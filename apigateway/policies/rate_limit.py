@@ -138,10 +138,9 @@ class RateLimit:
     def on_request(self, exchange: Exchange) -> Outcome:
         """Take from every rule, or refuse."""
         algorithm = self._algorithm
-        limits = [
-            Limit(prefix + whose(exchange), limit, period, algorithm)
-            for prefix, whose, limit, period in self._counted
-        ]
+        limits = []
+        for prefix, whose, limit, period in self._counted:
+            limits.append(Limit(prefix + whose(exchange), limit, period, algorithm))
         try:
             answer = self._store.take(limits, self._cost)
         except StoreUnavailable as error:
@@ -214,21 +213,24 @@ class RateLimit:
     def _tell(self, headers: Headers, standings: Sequence[Standing]) -> None:
         if self._draft:
             # Added, not set: the fields are lists, and another step may have limits of its own.
+            told = _standing if len(standings) == 1 else _all_standings
             headers.lines.append((b"ratelimit-policy", self._policy))
-            headers.lines.append(
-                (
-                    b"ratelimit",
-                    b", ".join(
-                        b"%b;r=%d;t=%d" % (name, standing.remaining, _seconds(standing.reset_after))
-                        for name, standing in zip(self._quoted, standings, strict=True)
-                    ),
-                )
-            )
+            headers.lines.append((b"ratelimit", told(self._quoted, standings)))
         if self._legacy:
             least, rule = min(zip(standings, self._rules, strict=True), key=lambda pair: pair[0].remaining)
             headers.set(b"x-ratelimit-limit", b"%d" % rule.limit)
             headers.set(b"x-ratelimit-remaining", b"%d" % least.remaining)
             headers.set(b"x-ratelimit-reset", b"%d" % _seconds(least.reset_after))
+
+
+def _standing(names: Sequence[bytes], standings: Sequence[Standing]) -> bytes:
+    """How a single limit stands, as most steps have one."""
+    standing = standings[0]
+    return b"%b;r=%d;t=%d" % (names[0], standing.remaining, _seconds(standing.reset_after))
+
+
+def _all_standings(names: Sequence[bytes], standings: Sequence[Standing]) -> bytes:
+    return b", ".join(_standing((name,), (standing,)) for name, standing in zip(names, standings, strict=True))
 
 
 def _seconds(exact: float) -> int:

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Hashable, Sequence
 from typing import Generic, Protocol, TypeVar
 
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from apigateway.ports.interfaces import Decision, IClock, IStateStore, Limit, Standing
 from apigateway.ports.memory_limits import COUNTERS, Counter
@@ -79,7 +79,6 @@ class _Value:
         self.ends = ends
 
 
-@implementer(IStateStore)
 class MemoryStore:
     """An IStateStore that answers at once.
 
@@ -209,3 +208,7 @@ def _untouched(counter: Counter, limit: Limit, free: int, now: float, cost: int)
         return Standing(free, reset_after)
     retry_after = limit.period if cost > limit.limit else counter.wait(limit, now, cost - free)
     return Standing(max(0, free), reset_after, retry_after)
+
+
+# Said from outside: a class that is compiled (setup.py) has no decorators.
+classImplements(MemoryStore, IStateStore)
