@@ -5,7 +5,7 @@
 
 SHELL := /bin/sh
 .DELETE_ON_ERROR:
-.PHONY: demo test check docs reference bench soak fuzz steady compiled test-compiled clean
+.PHONY: demo test check docs reference bench soak fuzz steady faults-root compiled test-compiled clean
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -54,6 +54,11 @@ steady: $(DEVELOPS)
 	  $(BIN)/pytest -q -x $(or $(TESTS),$(wildcard $(REAL:%=tests/%))) || \
 	    { echo "turn $$turn failed, in the test that is named above" >&2; exit 1; }; \
 	done
+
+# Faults that take root to make: a disk that is full. `make test` runs them, too, where it is root.
+faults-root: $(DEVELOPS)
+	@test "$$(id -u)" = 0 || { echo "these tests mount a disk of their own, which takes root" >&2; exit 1; }
+	@exec $(BIN)/pytest tests/faults/root
 
 # The hot modules as C (setup.py says which), in an environment of its own. It takes minutes, and a C compiler.
 compiled: $(COMPILED)/installed

@@ -62,7 +62,7 @@ class AccessLog:
 
     def finished(self, exchange: Exchange) -> None:
         """See IExchangeLog."""
-        if self._timer is None:
+        if not self._lines:
             self._begin_batch()
         try:
             record = self._record(exchange)
@@ -96,12 +96,12 @@ class AccessLog:
     def _begin_batch(self) -> None:
         # Follow the machine's clock when it is set, without asking it for every line.
         self._offset = self._clock.wall() - self._clock.monotonic()
-        self._timer = self._timers.call_later(FLUSH_AFTER, self._tick)
+        if self._timer is None:
+            self._timer = self._timers.call_later(FLUSH_AFTER, self._tick)
 
     def _tick(self) -> None:
-        self._timer = None
-        if self._lines:
-            self._begin_batch()  # also where it stays empty: what the sink makes of these lines is known by its end
+        # Once more after these lines, also where no others come: what the sink made of them is known by then.
+        self._timer = self._timers.call_later(FLUSH_AFTER, self._tick) if self._lines else None
         self._flush()
 
     def _flush(self) -> None:

@@ -28,7 +28,7 @@ class ShownCrew:
     ) -> None:
         self._crew, self._clock, self._now = crew, clock, now
         self._running, self._reload, self._last_reload = running, reload, last_reload
-        self._began = clock.wall()
+        self._began = clock.monotonic()
 
     def live(self) -> bool:
         return True
@@ -46,7 +46,7 @@ class ShownCrew:
         return {
             "version": __version__,
             "environment": self._running().environment,
-            "uptime_seconds": round(self._clock.wall() - self._began, 3),
+            "uptime_seconds": round(self._clock.monotonic() - self._began, 3),
             "ready": ready,
             "why_not_ready": why,
             "revision": self._last_reload()["digest"],

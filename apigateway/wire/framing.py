@@ -15,6 +15,8 @@ from apigateway.wire.fields import tokens
 
 VERSIONS: Final = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
 _VERSION_SHAPE: Final = re.compile(rb"HTTP/[0-9]\.[0-9]")
+# At the end of a request line, be it not complete, or at the beginning of a status line.
+_VERSION_IN_LINE: Final = re.compile(rb"(?:[^ \r\n]+ [^ \r\n]+ )?HTTP/[0-9]\.[0-9]")
 _TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _TARGET: Final = re.compile(rb"[\x21-\x22\x24-\x7e]+")
 _HOST: Final = re.compile(rb"(?:([A-Za-z0-9\-._~!$&'()*+;=]+)|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{0,5}))?")
@@ -49,10 +51,8 @@ def parser_refusal(reason: str, head: bytes) -> Refused:
         # RFC 9110 9.1: a method we do not know is 501; octets that are no method at all are 400.
         known_shape = is_token(line.split(b" ", 1)[0])
         return Refused(501 if known_shape else 400, "The method is not known.", "RFC 9110 9.1")
-    if reason == "Invalid HTTP version" and (
-        _VERSION_SHAPE.fullmatch(line.rpartition(b" ")[2][:8]) or _VERSION_SHAPE.match(line)
-    ):
-        return unsupported_version()  # at the end of a request line, at the beginning of a status line
+    if reason == "Invalid HTTP version" and _VERSION_IN_LINE.match(line):
+        return unsupported_version()
     if line.startswith(b"PRI "):
         return unsupported_version()
     section = next((section for text, section in _SECTIONS if text in reason), "RFC 9112 2")

@@ -9,7 +9,7 @@ from httptools import HttpParserError, HttpParserUpgrade
 
 from apigateway.wire.errors import Refused
 from apigateway.wire.field_lines import LineJudge, valid_value
-from apigateway.wire.fields import FORWARDED, NOT_REMEMBERED, PLAIN, FieldTable
+from apigateway.wire.fields import CODING, FORWARDED, NOT_REMEMBERED, PLAIN, FieldTable
 from apigateway.wire.framing import body_within, parser_refusal
 from apigateway.wire.http1_chunked import BLANK_LINE, ChunkedBody, Parser, past_blank_line
 from apigateway.wire.limits import Limits
@@ -26,6 +26,8 @@ UNTIL_CLOSE: Final = 3
 DONE: Final = 4
 TUNNEL: Final = 5
 FAILED: Final = 6
+
+_SPACE: Final = 0x20
 
 
 class Http1Reader:
@@ -197,7 +199,8 @@ class Http1Reader:
                 if self._forwarded is None:
                     self._forwarded = []
                 self._forwarded.append((lower, value))
-            elif colon and valid_value(value):
+            elif colon and valid_value(value) and (kind != CODING or raw[-1] > _SPACE):
+                # Of white space behind a transfer coding llhttp has a stricter idea: it is asked, on the long way.
                 special[kind] = special[kind] + b", " + value if kind in special else value
             else:
                 return False

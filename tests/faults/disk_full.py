@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from gateway_process import GatewayProcess, fetched
+from gateway_process import GatewayProcess, eventually, fetched
 from toolkit.client import Client
-from toolkit.waiting import reactor, turn
 
 LOST = "apigateway_log_lines_lost_total"
 
@@ -25,12 +24,17 @@ async def lost(gateway: GatewayProcess, log: str) -> int:
 
 async def traffic_until_lost(gateway: GatewayProcess, client: Client, log: str, least: int = 1) -> int:
     """Requests until so many lines are lost; how many requests that were."""
-    asked, end = 0, reactor.seconds() + 30.0
-    while await lost(gateway, log) < least:
-        assert reactor.seconds() < end
+    asked = 0
+
+    async def enough() -> bool:
+        nonlocal asked
+        if await lost(gateway, log) >= least:
+            return True
         await traffic_goes_on(client)
         asked += 50
-        await turn(0.05)
+        return False
+
+    await eventually(enough)
     return asked
 
 

@@ -10,7 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from toolkit.client import Client, connect
 from toolkit.gateway import MANAGEMENT_HASH, Gateway
 from toolkit.message import Answer
 from toolkit.stage import Stage
-from toolkit.waiting import until
+from toolkit.waiting import reactor, turn, until
 
 # How long a process may take to start or to end on a machine that has much else to do.
 SLOWLY = 30.0
@@ -140,13 +140,21 @@ async def process_on(
     return gateway
 
 
+async def eventually(condition: Callable[[], Awaitable[object]], within: float = SLOWLY) -> None:
+    """Ask until it is so."""
+    end = reactor.seconds() + within
+    while not await condition():
+        assert reactor.seconds() < end, f"not within {within:g} s"
+        await turn(0.02)
+
+
 async def fetched(client: Client, target: str = "/", *lines: str) -> int:
     """The status of a GET."""
     return (await client.ask("GET", target, *lines)).status
 
 
 def _free_place() -> tuple[str, int]:
-    """A port on a loopback address that nobody else calls from or listens on, so that it stays free until it is used."""
+    """A port on a loopback address that nobody else calls from or listens on: it stays free until it is used."""
     host = f"127.{random.randint(16, 250)}.{random.randint(1, 250)}.{random.randint(1, 250)}"
     with socket.socket() as probe:
         probe.bind((host, 0))

@@ -7,6 +7,7 @@ from toolkit.gateway import Gateway
 from toolkit.message import Answer
 from toolkit.origin import Origin
 from toolkit.stage import Stage
+from toolkit.waiting import turn
 
 SMUGGLED = request("GET", "/smuggled")
 """What an attacker hides behind a request: nobody may ever read it as one."""
@@ -15,13 +16,14 @@ SMUGGLED = request("GET", "/smuggled")
 async def answered_once(stage: Stage, *octets: bytes, method: str = "GET") -> Answer:
     """Send octets, and a request behind them: there is one answer, then the end, and nothing more is read.
 
-    octets: pieces, each a write of its own. The request behind them comes twice: in the last write, and when the
+    octets: pieces, each in a turn of its own. The request behind them comes twice: in the last write, and when the
     gateway has ended its side. Whether it was taken for one, `nothing_came` of the origin tells.
     """
     client = await stage.client()
     *first, last = octets
     for piece in first:
         client.send(piece)
+        await turn()
     client.send(last + SMUGGLED)
     answer = await client.answer(method)
     assert answer.get("connection") == "close", (octets, answer)

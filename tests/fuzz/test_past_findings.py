@@ -18,6 +18,8 @@ FOUND = [
     # A zone may be any text, as far as the standard library is concerned.
     ("addresses", b"::%]"),
     ("forwarding", b'x-forwarded-for: fe80::1%";proto=https;a="'),
+    # A head that came whole was taken, the same one in pieces was not.
+    ("http1 requests", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\t\r\n\r\n0\r\n\r\n"),
     # What is no request was told as a failure of ours.
     ("explain calls", b"&url=\xc3\xa9"),
     ("explain calls", b'{"url": "http://["}'),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import h11
+from grammar import CUTS, FIELDS, METHODS, PIECES, TARGETS, Lines, cut
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transcripts import told
@@ -14,30 +15,6 @@ from apigateway.wire.http1_client import Http1Client
 from apigateway.wire.http1_server import Http1Server
 from apigateway.wire.limits import DEFAULT_LIMITS
 from apigateway.wire.message import Event, MessageEnd, Refusal, Request, Response
-
-Lines = list[tuple[bytes, bytes]]
-
-NAMES = st.from_regex(rb"x-[a-z0-9!#$%&'*+.^`|~-]{1,10}", fullmatch=True).filter(
-    lambda name: not name.startswith(b"x-forwarded") and name != b"x-real-ip"
-)
-VALUES = st.from_regex(rb"(?:[!-~\x80-\xff](?:[ \t!-~\x80-\xff]{0,20}[!-~\x80-\xff])?)?", fullmatch=True)
-FIELDS = st.lists(st.tuples(NAMES, VALUES), max_size=8)
-TARGETS = st.from_regex(rb"/[!\"$-~]{0,30}", fullmatch=True)
-PIECES = st.lists(
-    st.binary(min_size=1, max_size=40) | st.sampled_from([b"\r\n\r\n", b"0\r\n\r\n", b"\r\n0"]), max_size=6
-)
-CUTS = st.lists(st.integers(1, 60), min_size=1, max_size=12)
-METHODS = st.sampled_from([b"GET", b"HEAD", b"POST", b"PUT", b"DELETE", b"OPTIONS"])
-
-
-def cut(data: bytes, sizes: list[int]) -> list[bytes]:
-    """The data in pieces of these sizes, over and over."""
-    pieces, at, turn = [], 0, 0
-    while at < len(data):
-        size = sizes[turn % len(sizes)]
-        pieces.append(data[at : at + size])
-        at, turn = at + size, turn + 1
-    return pieces
 
 
 def fed(machine: Any, data: bytes, sizes: list[int]) -> list[Event]:

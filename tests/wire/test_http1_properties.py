@@ -62,6 +62,8 @@ REQUEST_CORPUS = {
     "no method": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03\r\n\r\n",
     "HTTP/2's preface": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
     "HTTP/2's preface with a host": b"PRI * HTTP/2.0\r\nHost: gw\r\n\r\nSM\r\n\r\n",
+    "a future version and half a line end": b"GET / HTTP/1.2\nHost: gw\r\n\r\n",
+    "another protocol": b"PUT / RTSP/1.0\r\nHost: gw\r\n\r\n",
     "a future version": b"GET / HTTP/3.1\r\nHost: gw\r\n\r\n",
     "white space behind values": b"GET / HTTP/1.1\r\nHost: gw \t\r\nX-A:  b \r\nX-A:\r\n\r\n",
 }
@@ -78,6 +80,7 @@ RESPONSE_CORPUS = {
     "both framings": OK + b"Content-Length: 6\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     "cut off": OK + b"Content-Length: 6\r\n\r\nabc",
     "cut off chunk": OK + b"Transfer-Encoding: chunked\r\n\r\n5\r\nhel",
+    "interim with a wrong length": b"HTTP/1.1 100 Continue\r\nContent-Length: +3\r\n\r\n" + OK + b"\r\n",
     "bad version": b"HTTP/3.1 200 OK\r\nContent-Length: 0\r\n\r\n",
     "bad status": b"HTTP/1.1 2x0 OK\r\nContent-Length: 0\r\n\r\n",
     "NUL": OK + b"X-B: \x00\r\nContent-Length: 0\r\n\r\n",
@@ -91,6 +94,27 @@ def test_requests_at_every_split_point(data: bytes) -> None:
     assert whole
     for pieces in splits(data):
         assert told(answered(pieces)) == whole
+
+
+LONG = b"A" * 20_000
+
+
+@pytest.mark.parametrize(
+    ("status", "data"),
+    [
+        (501, LONG + b" / HTTP/1.1\r\nHost: gw\r\n\r\n"),
+        (501, b"\r\n" + LONG),
+        (400, b"A\x00" + LONG + b" / HTTP/1.1\r\n\r\n"),
+        (400, b"GET" + LONG + b" / HTTP/1.1\r\nHost: gw\r\n\r\n"),  # as GETA, which is none of llhttp's either
+        (414, b"GET /" + LONG + b" HTTP/1.1\r\nHost: gw\r\n\r\n"),
+    ],
+)
+def test_a_line_that_is_too_long_is_refused_for_what_is_long_in_it(status: int, data: bytes) -> None:
+    """RFC 9112 3: 501 for the method, 414 for the target."""
+    whole = told(answered([data]))
+    assert whole[0][:2] == ("refusal", status)
+    for sizes in ([1], [7, 9000], [100, 1]):
+        assert told(answered(cut(data, sizes))) == whole
 
 
 @pytest.mark.parametrize("method", [b"GET", b"HEAD"])

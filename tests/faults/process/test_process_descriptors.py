@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 import pytest
-from gateway_process import GatewayProcess, fetched, process_on
+from gateway_process import GatewayProcess, eventually, fetched, process_on
 from pytest_twisted import ensureDeferred
 from toolkit.client import Client, request
 from toolkit.settings import Settings, api, route, simple, upstream
@@ -38,15 +38,14 @@ async def exhaust(stage: Stage, gateway: GatewayProcess, most: int = 128) -> lis
 
 async def serves_again(stage: Stage) -> None:
     """Within a second, and what a busy machine adds: a client that was closed at once comes again."""
-    end = reactor.seconds() + 3.0
-    while True:
-        client = await stage.client()
+
+    async def serves() -> bool:
         try:
-            assert await fetched(client) == 200
-            return
+            return await fetched(await stage.client()) == 200
         except Closed:
-            assert reactor.seconds() < end
-            await turn(0.02)
+            return False
+
+    await eventually(serves, within=3.0)
 
 
 @LOOPS
@@ -151,9 +150,9 @@ async def test_a_reload_without_descriptors_leaves_what_runs(stage: Stage, uvloo
         client.transport.abort()
     gateway.limit_descriptors(None)
     gateway.process.send_signal(1)
-    fresh = await stage.client()
-    within = reactor.seconds() + 10.0
-    while await fetched(fresh, "/old") != 404:
-        assert reactor.seconds() < within
-        await turn(0.02)
-    assert await fetched(fresh, "/new") == 200
+
+    async def taken() -> bool:
+        return await fetched(kept, "/old") == 404
+
+    await eventually(taken)
+    assert await fetched(kept, "/new") == 200

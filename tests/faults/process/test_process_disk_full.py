@@ -9,7 +9,7 @@ import signal
 
 import pytest
 from disk_full import lost, traffic_goes_on, traffic_until_lost, whole_lines
-from gateway_process import fetched, process_on
+from gateway_process import eventually, fetched, process_on
 from pytest_twisted import ensureDeferred
 from toolkit.settings import api, route, simple
 from toolkit.stage import Stage
@@ -42,8 +42,11 @@ async def test_a_full_disk_under_the_error_log_holds_nothing_up(stage: Stage, ac
     client = await stage.client()
     for _ in range(10):
         assert await fetched(client) == 502  # each of which is worth a line
-    while await lost(gateway, "error") < 10:
-        assert await fetched(client) == 502
+
+    async def counted() -> bool:
+        return await fetched(client) == 502 and await lost(gateway, "error") >= 10
+
+    await eventually(counted)
     if access == "access.log":
         assert (await gateway.line())["status"] == 502
 

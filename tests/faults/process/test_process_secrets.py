@@ -15,7 +15,7 @@ from toolkit.waiting import until
 
 # Each is told apart from all other text.
 KEY, WRONG_KEY, TOKEN, BEARER, COOKIE, BODY, ANSWER, OPERATOR, WRITTEN = SECRETS = [
-    f"s3cr3t-{name}" for name in "key wrong token bearer cookie body answer operator written".split()
+    f"s3cr3t-{number}-of-nine" for number in range(9)
 ]
 POLICY = '''\
 """Signs with a secret, or fails while it has it at hand."""

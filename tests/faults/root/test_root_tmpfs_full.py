@@ -7,7 +7,7 @@ import signal
 from pathlib import Path
 
 from disk_full import lost, traffic_goes_on, traffic_until_lost, whole_lines
-from gateway_process import GatewayProcess, fetched, process_on
+from gateway_process import GatewayProcess, eventually, fetched, process_on
 from pytest_twisted import ensureDeferred
 from toolkit.settings import api, route, simple
 from toolkit.stage import Stage
@@ -62,9 +62,13 @@ async def test_the_log_fills_the_disk_by_itself(stage: Stage) -> None:
     gateway, inside = await on_tmpfs(stage, simple(origin))
     client = await stage.client()
     long = "/" + "a" * 7000
-    while await lost(gateway, "access") < 20:
+
+    async def full() -> bool:
         for _ in range(20):
             assert await fetched(client, long) == 200
+        return await lost(gateway, "access") >= 20
+
+    await eventually(full)
     assert (inside / "access.log").stat().st_size > 500_000
     # Rotated away, as an operator does: it goes on in a new file.
     (inside / "access.log").unlink()
@@ -87,8 +91,11 @@ async def test_a_revision_that_cannot_be_kept_is_taken_all_the_same(stage: Stage
     gateway.write({**simple(origin, *many, data_dir="small/data"), "logs": logs})
     gateway.process.send_signal(signal.SIGHUP)
     client = await stage.client()
-    while await fetched(client, "/n49") != 200 or await fetched(client, "/elsewhere") != 404:
-        pass
+
+    async def taken() -> bool:
+        return await fetched(client, "/n49") == 200 and await fetched(client, "/elsewhere") == 404
+
+    await eventually(taken)
     assert kept.read_bytes() == before
     filler.unlink()
     gateway.process.send_signal(signal.SIGHUP)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+
 from toolkit.authority import Authority
 from toolkit.stage import Stage
 
