@@ -1,6 +1,8 @@
 """What finding a request's route costs by itself, in microseconds, by the number of routes; prints it as JSON.
 
-python -m bench.matching ROUTES...
+python -m bench.matching ROUTES[:ASKED]...
+
+ASKED: how many of the routes the requests are for, all of them unless said.
 
 The driver's own routing on exchanges of its own, so the targets of the requests are as different as the job's.
 """
@@ -41,14 +43,13 @@ class All:
         self.exchanges.append(exchange)
 
 
-def matcher(routes: int, folder: Path) -> Callable[[], None]:
+def matcher(routes: int, asked: int, folder: Path) -> Callable[[], None]:
     """Finds the routes of all of the exchanges once."""
-    scenario = Scenario(routes=routes)
-    file = folder / f"{routes}.yaml"
-    file.write_text(configuration(8080, (9001, 9002), "off", scenario))
+    file = folder / f"{routes}-{asked}.yaml"
+    file.write_text(configuration(8080, (9001, 9002), "off", Scenario(routes=routes)))
     log = All()
     world = World(str(file), log)
-    world.requests = itertools.cycle(requests(scenario))
+    world.requests = itertools.cycle(requests(Scenario(routes=asked)))
     for _ in range(EXCHANGES):
         world.exchange()
     route, exchanges = world.driver.revision.route, log.exchanges
@@ -62,16 +63,19 @@ def matcher(routes: int, folder: Path) -> Callable[[], None]:
 
 def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        matchers = {routes: matcher(int(routes), Path(folder)) for routes in sys.argv[1:]}
+        matchers = {}
+        for named in sys.argv[1:]:
+            routes, _, asked = named.partition(":")
+            matchers[named] = matcher(int(routes), int(asked or routes), Path(folder))
         gc.collect()
         gc.freeze()
-        found: dict[str, list[float]] = {routes: [] for routes in matchers}
+        found: dict[str, list[float]] = {named: [] for named in matchers}
         for _ in range(ROUNDS):
-            for routes, match in matchers.items():
+            for named, match in matchers.items():
                 began = time.perf_counter()
                 match()
-                found[routes].append((time.perf_counter() - began) / EXCHANGES * 1e6)
-    print(json.dumps({routes: min(costs) for routes, costs in found.items()}))
+                found[named].append((time.perf_counter() - began) / EXCHANGES * 1e6)
+    print(json.dumps({named: min(costs) for named, costs in found.items()}))
 
 
 if __name__ == "__main__":
