@@ -298,7 +298,7 @@ class Http1Reader:
             for at in range(len(head)):
                 try:
                     parser.feed_data(head[at : at + 1])
-                except HttpParserError:
+                except (HttpParserError, HttpParserUpgrade):  # a CONNECT may end without a version
                     return parser_refusal(reason, head[: at + 1])
         return parser_refusal(reason, head)
 

@@ -53,7 +53,8 @@ class GatewayProcess(Gateway):
             hidden = self.folder / "without"
             hidden.mkdir()
             (hidden / "uvloop.py").write_text('raise ImportError("this test is about the interpreter\'s loop")\n')
-            environ["PYTHONPATH"] = os.pathsep.join([str(hidden), os.getcwd()])
+            paths = [str(hidden), os.environ.get("PYTHONPATH", ""), os.getcwd()]
+            environ["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
         command = [*before, sys.executable, "-m", "apigateway.cli", "run", str(self.file)]
         with (self.folder / "output").open("wb") as output:
             self.process = subprocess.Popen(

@@ -20,6 +20,8 @@ FOUND = [
     ("forwarding", b'x-forwarded-for: fe80::1%";proto=https;a="'),
     # A head that came whole was taken, the same one in pieces was not.
     ("http1 requests", b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\t\r\n\r\n0\r\n\r\n"),
+    # llhttp takes it for the head of a tunnel, or for no method, by how it comes.
+    ("http1 requests", b"CONNECT \n\r\nPUT / HTTP/1.1\r\nHost: a\r\n\r\n"),
     # What is no request was told as a failure of ours.
     ("explain calls", b"&url=\xc3\xa9"),
     ("explain calls", b'{"url": "http://["}'),
