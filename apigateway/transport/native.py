@@ -172,6 +172,7 @@ class NativeTransport(asyncio.BaseProtocol):
 
     def eof_received(self) -> bool:
         """True keeps the sending side open."""
+        self._send_out()  # what was written for the read that came with the end: from now on the loop takes nothing
         self.resumeProducing = _nothing
         if not IHalfCloseableProtocol.providedBy(self._protocol):
             return False

@@ -43,6 +43,7 @@ class NativeTlsTransport(NativeTransport):  # type: ignore[override]
 
     def eof_received(self) -> bool:
         self._close_notify = True
+        self._send_out()  # as without TLS
         return False
 
     def resume_writing(self) -> None:

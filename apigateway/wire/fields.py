@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import Final, TypeVar
 
@@ -57,17 +58,23 @@ _NOT_IN_TRAILERS: Final = WRITERS_OWN | {
     b"www-authenticate",
 }
 
+# RFC 9110 5.6.2, in lower case.
+_TOKEN: Final = re.compile(rb"[!#$%&'*+\-.^_`|~0-9a-z]+")
 _MOST_NAMES: Final = 1024
 _LONGEST_NAME: Final = 64
 _LONGEST_LINE: Final = 256
 
-#: Fields whose lines are not remembered: what may hold a secret is kept in memory no longer than its message, and what
-#: differs from message to message would only push the others out.
-NOT_REMEMBERED: Final = frozenset(
+#: Fields whose lines are remembered: those that say the same in most messages, and can hold no secret.
+REMEMBERED: Final = frozenset(
     (
-        b"authorization", b"cookie", b"set-cookie", b"x-api-key",
-        b"age", b"etag", b"idempotency-key", b"if-modified-since", b"if-none-match", b"last-modified", b"referer",
-        b"traceparent", b"tracestate", b"x-correlation-id", b"x-request-id",
+        b"accept", b"accept-charset", b"accept-encoding", b"accept-language", b"access-control-allow-credentials",
+        b"access-control-allow-headers", b"access-control-allow-methods", b"access-control-allow-origin",
+        b"access-control-expose-headers", b"access-control-max-age", b"cache-control", b"content-encoding",
+        b"content-language", b"content-type", b"date", b"dnt", b"origin", b"pragma", b"priority",
+        b"referrer-policy", b"sec-ch-ua", b"sec-ch-ua-mobile", b"sec-ch-ua-platform", b"sec-fetch-dest",
+        b"sec-fetch-mode", b"sec-fetch-site", b"sec-fetch-user", b"server", b"strict-transport-security",
+        b"upgrade-insecure-requests", b"user-agent", b"vary", b"via", b"x-content-type-options", b"x-frame-options",
+        b"x-powered-by", b"x-requested-with",
     )
 )
 
@@ -97,15 +104,16 @@ class FieldTable:
         return answer
 
     def remember(self, line: bytes, field: tuple[bytes, bytes]) -> None:
-        """Keep an ordinary line that was found to be one, but no long one, and none of NOT_REMEMBERED."""
+        """Keep an ordinary line of a REMEMBERED name that was found to be one, unless it is long."""
         if len(line) <= _LONGEST_LINE:
             _remember(self.lines, line, field)
 
     def kind(self, lower: bytes) -> int:
         """What a field of this name, in lower case, is for us."""
         kind = self._kind_of(lower)
-        if kind == PLAIN and b"_" in lower and self._forwarded:
-            # Many servers read X_Real_IP and Content_Length as the names with a dash: a way around us.
+        if kind == PLAIN and b"_" in lower and self._forwarded and _TOKEN.fullmatch(lower) is not None:
+            # Many servers read X_Real_IP and Content_Length as the names with a dash: a way around us. What is no name
+            # stays what it is, and is refused.
             return DROPPED if self._kind_of(lower.replace(b"_", b"-")) != PLAIN else PLAIN
         return kind
 

@@ -22,6 +22,8 @@ _TARGET: Final = re.compile(rb"[\x21-\x22\x24-\x7e]+")
 _HOST: Final = re.compile(rb"(?:([A-Za-z0-9\-._~!$&'()*+;=]+)|\[([0-9A-Fa-f:.]+)\])(?::([0-9]{0,5}))?")
 _CONTROL: Final = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
 _ABSOLUTE: Final = re.compile(rb"(https?)://([^/?]*)([^\x00]*)", re.IGNORECASE)
+# A name has at most 253 octets (RFC 1035 2.3.4), a port five: what is longer is not kept in a cache either.
+_LONGEST_HOST: Final = 300
 _LONGEST_BODY: Final = 2**63 - 1
 _NOT_FOR_US: Final = frozenset((b"CONNECT", b"PRI"))
 
@@ -121,13 +123,17 @@ def origin_form(method: bytes, target: bytes, scheme: str) -> tuple[bytes, bytes
     return (rest if rest.startswith(b"/") else b"/" + rest), absolute[2]
 
 
-@lru_cache(512)
 def valid_host(host: bytes) -> bool:
     """RFC 9110 7.2, 4.2.1: a name or address, not empty, no userinfo, maybe a port up to 65535.
 
     Stricter than RFC 3986 3.2.2 in two: no comma (two Host fields joined) and no percent-encoding.
     """
-    match = _HOST.fullmatch(host) if len(host) <= 300 else None
+    return len(host) <= _LONGEST_HOST and _valid_host(host)
+
+
+@lru_cache(512)
+def _valid_host(host: bytes) -> bool:
+    match = _HOST.fullmatch(host)
     if match is None or int(match[3] or 0) > 65535:
         return False
     if match[2] is None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, Final, Protocol
 
@@ -17,6 +18,9 @@ from apigateway.wire.message import END, MessageEnd
 BLANK_LINE: Final = b"\r\n\r\n"
 # A chunk's own octets: up to 16 digits of size, and two CRLF.
 _CHUNK_COST: Final = 20
+_SIZE: Final = re.compile(rb"[0-9A-Fa-f]+")
+# Digits of a chunk's size that are kept until its line is complete: one more than llhttp takes.
+_LONGEST_SIZE: Final = 17
 
 
 class Parser(Protocol):
@@ -28,14 +32,16 @@ class Parser(Protocol):
 class ChunkedBody:
     """One chunked body: octets in; `take` gives the content that came, `end` its end with the trailer fields.
 
-    llhttp cannot be paused, so it is never fed past the next CRLF CRLF behind which the body may have ended.
+    llhttp cannot be paused, so it is never fed past the CRLF CRLF behind which the body ends. That is found by walking
+    from chunk to chunk, without a look at the content: a search would stop at whatever content looks like an end, and
+    a client could make each seven octets a feed of their own.
 
     ended: the body is complete, and no more octets are read.
     """
 
     __slots__ = (
-        "_chunks", "_complete", "_count", "_fed", "_limits", "_lines", "_may_end", "_parser", "_pieces", "_size",
-        "_table", "_tail", "ended",
+        "_chunks", "_complete", "_count", "_fed", "_left", "_limits", "_line", "_lines", "_parser", "_pieces", "_size",
+        "_table", "_tail", "_trailing", "ended",
     )
 
     def __init__(
@@ -47,8 +53,10 @@ class ChunkedBody:
         self._lines: list[tuple[bytes, bytes]] = []
         self._pieces: list[bytes] = []
         self._size = self._fed = self._chunks = self._count = 0
-        self._tail = b"\r\n"  # of the head
-        self._may_end = self._complete = self.ended = False
+        self._line = b""  # how a chunk's line begins that is not complete
+        self._left = 0  # octets of a chunk and of the CRLF behind it
+        self._tail = b"\r\n"  # what came last, from the last chunk's line on
+        self._trailing = self._complete = self.ended = False
         self._parser = parser(self)
         self._parser.feed_data(head)
         self._count = 0
@@ -58,19 +66,16 @@ class ChunkedBody:
         end = self._find_end(data, at)
         piece = data[at:] if end < 0 else data[at:end]
         self._fed += len(piece)
-        self._tail = (self._tail + piece)[-3:] if len(piece) < 3 else piece[-3:]
         try:
             self._parser.feed_data(piece)
         except HttpParserError as error:
             raise parser_refusal(str(error), b"") from None
         self._check()
+        if self._complete != (end >= 0):
+            raise Refused(400, "The chunked body does not end in an empty line.", "RFC 9112 7.1")
         if self._complete:
-            if end < 0:
-                raise Refused(400, "The chunked body does not end in an empty line.", "RFC 9112 7.1")
             self._check_end()
             self.ended = True
-        elif end >= 0:
-            self._may_end = False
         return at + len(piece)
 
     def take(self) -> bytes:
@@ -89,21 +94,33 @@ class ChunkedBody:
     # ---- inside
 
     def _find_end(self, data: bytes, at: int) -> int:
-        """The index where the body may end next, or -1.
+        """The index behind the body's end, or -1 where it is not in data[at:].
 
-        The last chunk's line begins with a 0, and the first CRLF CRLF behind that is the end. So after
-        every CRLF and 0 that comes by, be it content, one CRLF CRLF is where to look; the empty lines of a
-        text are not, which would be a way to make us feed two octets at a time.
+        What is wrong on the way is not said here: llhttp is fed the same octets, and refuses them.
         """
-        if self._may_end:
-            return past_blank_line(data, at, self._tail)
-        before = self._tail[-2:]
-        edge = (before + data[at : at + 2]).find(b"\r\n0")
-        zero = at + edge - len(before) if edge >= 0 else data.find(b"\r\n0", at)
-        if edge < 0 and zero < 0:
+        while at < len(data) and not self._trailing:
+            if self._left:
+                step = min(self._left, len(data) - at)
+                self._left -= step
+                at += step
+                continue
+            end = data.find(b"\n", at)
+            line = self._line + data[at : at + _LONGEST_SIZE if end < 0 else end]
+            if end < 0:
+                self._line = line[:_LONGEST_SIZE]
+                return -1
+            self._line = b""
+            at = end + 1
+            size = _SIZE.match(line)
+            if size is None:
+                return -1
+            self._left = int(size[0], 16) + 2
+            self._trailing = self._left == 2
+        if not self._trailing:
             return -1
-        self._may_end = True
-        return past_blank_line(data, zero + 2, b"")
+        end = past_blank_line(data, at, self._tail)
+        self._tail = (self._tail + data[at:])[-3:]
+        return end
 
     def _check(self) -> None:
         limits = self._limits

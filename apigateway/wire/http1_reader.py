@@ -9,7 +9,7 @@ from httptools import HttpParserError, HttpParserUpgrade
 
 from apigateway.wire.errors import Refused
 from apigateway.wire.field_lines import LineJudge, valid_value
-from apigateway.wire.fields import CODING, FORWARDED, NOT_REMEMBERED, PLAIN, FieldTable
+from apigateway.wire.fields import CODING, FORWARDED, PLAIN, REMEMBERED, FieldTable
 from apigateway.wire.framing import body_within, parser_refusal
 from apigateway.wire.http1_chunked import BLANK_LINE, ChunkedBody, Parser, past_blank_line
 from apigateway.wire.limits import Limits
@@ -192,7 +192,7 @@ class Http1Reader:
                 news.append(raw)
                 field = (lower, value)
                 fields.append(field)
-                if lower not in NOT_REMEMBERED:
+                if lower in REMEMBERED:
                     kept.append((raw, field))
             elif kind == FORWARDED:
                 news.append(raw)
