@@ -11,8 +11,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.threads import deferToThread
 
 from apigateway.checking import Checked, check_file
+from apigateway.dataplane.building import Candidate
 from apigateway.dataplane.resource import GatewayResource
-from apigateway.dataplane.worker import Candidate
 from apigateway.errors import ConfigurationRefused
 from apigateway.ports.interfaces import IWorker
 from apigateway.program import ProgramService, Setting, checked_to_serve
@@ -84,8 +84,7 @@ class GatewayService(ProgramService):
 
     def _prepare(self) -> Deferred[Candidate]:
         """Read and check the file in a thread: a large one would stop the loop."""
-        checking = deferToThread(check_file, self._path, serving=True, parts=self._setting.parts)
-        return checking.addCallback(candidate_of)
+        return deferToThread(lambda: candidate_of(check_file(self._path, serving=True, parts=self._setting.parts)))
 
     def _endpoint(self, settings: Any, context: ssl.SSLContext | None) -> Any:
         def of(one: Any) -> NativeServerEndpoint:

@@ -21,10 +21,12 @@ from apigateway.adapters.metrics import Metrics
 from apigateway.adapters.system import ReactorTimers
 from apigateway.checking import Checked, Parts
 from apigateway.config.model import Configuration
+from apigateway.config.revision import digest
+from apigateway.dataplane.building import Candidate
 from apigateway.dataplane.deployment import Means
 from apigateway.dataplane.names import Names
 from apigateway.dataplane.pool import NotTrusted
-from apigateway.dataplane.worker import Candidate, Endpoint, Prepare, Worker
+from apigateway.dataplane.worker import Endpoint, Prepare, Worker
 from apigateway.errors import ConfigurationRefused
 from apigateway.flow.services import Shared
 from apigateway.ports.interfaces import IExchangeLog, Reading
@@ -133,10 +135,10 @@ class Traffic:
 
 
 def candidate_of(checked: Checked) -> Candidate:
-    """What was checked, to be deployed; ConfigurationRefused where it may not be."""
+    """What was checked, to be deployed; ConfigurationRefused where it may not be. In a thread: it takes its time."""
     if not checked.ok or checked.configuration is None or checked.draft is None:
         raise ConfigurationRefused(problem for problem in checked.problems if not problem.warning)
-    return Candidate(checked.configuration, checked.draft)
+    return Candidate(checked.configuration, checked.draft, digest(checked.configuration.revision))
 
 
 def open_log(path: str, reactor: Any, *, shared: bool = False) -> LogFile | None:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from apigateway.config.load import configuration_of
 from apigateway.config.model import Configuration
-from apigateway.config.revision import plain
+from apigateway.config.revision import json_of, plain
 from apigateway.errors import ConfigurationRefused, Problem
 
 _FORMAT = "apigateway-last-good 1 sha256="
@@ -61,7 +61,7 @@ def load(path: str | Path) -> Configuration:
 
 def written(configuration: Configuration) -> bytes:
     """The JSON in which a configuration is kept, or passed on to another process."""
-    return json.dumps(plain(configuration, defaults=False), separators=(",", ":"), ensure_ascii=False).encode()
+    return json_of(plain(configuration, defaults=False)).encode()
 
 
 def read(text: bytes) -> Configuration:

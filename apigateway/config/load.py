@@ -7,16 +7,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from apigateway.config.document import MAX_SIZE, Document
 from apigateway.config.json_text import read_json
 from apigateway.config.messages import problems_of
-from apigateway.config.model import Configuration
+from apigateway.config.model import Api, Configuration, Consumer, Upstream
 from apigateway.config.yaml_text import read_yaml
 from apigateway.errors import ConfigurationRefused, Problem
 
 Format = Literal["yaml", "json"]
+
+# Lists that may be long.
+_LISTS: dict[str, type[BaseModel]] = {"apis": Api, "upstreams": Upstream, "consumers": Consumer}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +77,23 @@ def configuration_of(value: object) -> Configuration:
     if value is None:
         raise ConfigurationRefused([Problem("", "there is nothing in it")])
     try:
+        return Configuration.model_validate(_with_members(value), by_alias=True, by_name=False)
+    except ValidationError:
+        pass  # told of the whole: what is wrong elsewhere, too, and in its order
+    try:
         return Configuration.model_validate(value, by_alias=True, by_name=False)
     except ValidationError as error:
         problems = problems_of(error, Configuration, value)
     raise ConfigurationRefused(problems)
+
+
+def _with_members(value: object) -> object:
+    """The values with each member of long lists validated on its own. In one call a thousand Apis take 40 ms, in which
+    no other thread has a turn; and a worker may be serving."""
+    if not isinstance(value, dict):
+        return value
+    made = {
+        key: [model.model_validate(member, by_alias=True, by_name=False) for member in value[key]]
+        for key, model in _LISTS.items() if isinstance(value.get(key), list)
+    }
+    return {**value, **made}

@@ -7,10 +7,14 @@ import json
 import re
 from typing import Any
 
+from pydantic import BaseModel
+
 from apigateway.config.model import Configuration, RevisionSettings
 
 WITHHELD = "***"
 
+# What may be long in a revision.
+_LISTS = ("upstreams", "apis", "consumers")
 _SHORT = 16
 _SECRET_NAME = re.compile(
     r"secret|passw|token|credential|authorization|cookie|private|signature|salt|sha256|hash|(^|[-_])(api)?key$",
@@ -24,8 +28,7 @@ def canonical(revision: RevisionSettings) -> str:
     Defaults are left out so that a release that adds a setting does not rename every revision, and so that
     an older worker can read what does not use the new setting. Paths and references stand as in the model.
     """
-    values = plain(revision, defaults=False)
-    return json.dumps(values, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    return json_of(dict(sorted(plain(revision, defaults=False).items())), sort_keys=True)
 
 
 def digest(revision: RevisionSettings) -> str:
@@ -43,7 +46,28 @@ def plain(settings: RevisionSettings | Configuration, *, defaults: bool = True) 
 
     What this returns can be read again, to an equal model.
     """
-    return settings.model_dump(mode="json", by_alias=True, exclude_defaults=not defaults)
+
+    def dumped(model: BaseModel, without: set[str] | None = None) -> dict[str, Any]:
+        return model.model_dump(mode="json", by_alias=True, exclude_defaults=not defaults, exclude=without)
+
+    values = dumped(settings, {*_LISTS})
+    # Member by member: a thousand Apis in one call take 40 ms, in which no other thread has a turn.
+    lists = {name: [dumped(member) for member in getattr(settings, name)] for name in _LISTS}
+    return {**values, **{name: members for name, members in lists.items() if members or defaults}}
+
+
+def json_of(values: dict[str, Any], *, sort_keys: bool = False) -> str:
+    """JSON of what `plain` returned, without spaces. sort_keys: those inside of its members."""
+
+    def encoded(value: Any) -> str:
+        return json.dumps(value, sort_keys=sort_keys, separators=(",", ":"), ensure_ascii=False)
+
+    # The members of lists one by one, as there.
+    members = (
+        f"{encoded(key)}:" + (f"[{','.join(map(encoded, value))}]" if isinstance(value, list) else encoded(value))
+        for key, value in values.items()
+    )
+    return f"{{{','.join(members)}}}"
 
 
 def withheld(configuration: Configuration) -> dict[str, Any]:

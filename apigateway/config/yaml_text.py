@@ -51,6 +51,8 @@ def read_yaml(text: str, file: str) -> Document:
         pass  # too many problems: those that were noted will do
     except (YAMLError, ValueError, OverflowError) as error:
         document.note("", 0, f"not YAML: {str(error).splitlines()[0]}")
+    finally:
+        vars(parser).clear()  # its parts refer to it: with them the text would stay, for the collector to find
     return document
 
 

@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 
 from twisted.internet.defer import Deferred
+from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
 from apigateway.config.model import Configuration, Upstream, UpstreamTls
@@ -58,7 +59,11 @@ class Deployment:
         self._configuration = configuration
         self._draft = draft
         self._digest = digest
+        # Whose the shared things are. Policies may keep what gives them: were it this deployment, it and they would
+        # refer to each other.
+        self._owner = object()
         self._provisioned: list[Unit] = []
+        self._contexts: dict[str, tuple[ssl.SSLContext, str]] = {}
         self.hosts: set[str] = set()
 
     @property
@@ -72,7 +77,8 @@ class Deployment:
         assert draft.router is not None
         try:
             for number, settings in enumerate(self._configuration.upstreams):
-                self._connect_upstream(settings, draft.upstreams[settings.name], f"/upstreams/{number}", driver_of)
+                upstream = draft.upstreams[settings.name]
+                await self._connect_upstream(settings, upstream, f"/upstreams/{number}", driver_of)
             await self._provision()
         except BaseException:
             self.close()
@@ -92,24 +98,33 @@ class Deployment:
                     "error", "a policy failed to close", step=unit.info.place, traceback=Failure().getTraceback()
                 )
         try:
-            self._means.shared.release(self)
+            self._means.shared.release(self._owner)
         except Exception:
             self._means.events.event("error", "a shared thing failed to close", traceback=Failure().getTraceback())
 
     # ---- upstreams
 
-    def _connect_upstream(
+    async def _connect_upstream(
         self, settings: Upstream, upstream: CompiledUpstream, pointer: str, driver_of: Callable[[], WorkerDriver]
     ) -> None:
-        try:
-            context, mark = tls_towards(settings.tls)
-        except (CertificateRefused, OSError) as error:
-            raise ConfigurationRefused([Problem(f"{pointer}/tls", str(error))]) from error
+        context, mark = None, ""
+        if any(place.secure for place in upstream.places.values()):
+            context, mark = await self._tls(settings.tls, pointer)
         for state, place in upstream.places.items():
             road = Road(place.port, context if place.secure else None, settings.tls.server_name or place.hostname)
             upstream.connectors[state] = self._pool(settings, place, road, mark)
             if settings.health.path is not None:
                 self._check(settings, state, place, road, mark, driver_of)
+
+    async def _tls(self, settings: UpstreamTls, pointer: str) -> tuple[ssl.SSLContext, str]:
+        """Once for all upstreams that have the same, and in a thread: reading the system's CAs takes 30 ms."""
+        same = settings.model_dump_json()
+        if same not in self._contexts:
+            try:
+                self._contexts[same] = await deferToThread(tls_towards, settings)
+            except (CertificateRefused, OSError) as error:
+                raise ConfigurationRefused([Problem(f"{pointer}/tls", str(error))]) from error
+        return self._contexts[same]
 
     def _pool(self, settings: Upstream, place: TargetPlace, road: Road, mark: str) -> TargetPool:
         """The pool of a place; one for all revisions in which everything that matters is the same."""
@@ -126,7 +141,7 @@ class Deployment:
             pool.name.follow(pool)
             return pool
 
-        return means.shared.get(self, key, make)
+        return means.shared.get(self._owner, key, make)
 
     def _check(
         self, settings: Upstream, state: TargetState, place: TargetPlace, road: Road, mark: str,
@@ -142,7 +157,7 @@ class Deployment:
                 lambda change: driver_of().health_changed(change),
             )
 
-        means.shared.get(self, key, make)
+        means.shared.get(self._owner, key, make)
 
     # ---- policies
 
@@ -155,7 +170,7 @@ class Deployment:
                 clock=means.clock, random=means.random, timers=means.timers, store=means.store, events=means.events,
                 metrics=means.metrics, consumers=consumers, environment=self._configuration.environment,
                 place=unit.info.place, api=unit.info.api, route=unit.info.route,
-                shared=partial(means.shared.get, self), hide_in_logs=means.hide_in_logs,
+                shared=partial(means.shared.get, self._owner), hide_in_logs=means.hide_in_logs,
             )
             await self._provision_one(unit, services)
             if means.clock.monotonic() - began > SLICE:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,7 +14,8 @@ from zope.interface import implementer
 
 from apigateway import __version__
 from apigateway.config.model import Configuration
-from apigateway.config.revision import digest, withheld
+from apigateway.config.revision import withheld
+from apigateway.dataplane.building import Building, Built, Candidate, PreparedRevision
 from apigateway.dataplane.certificates import CertificateRefused
 from apigateway.dataplane.deployment import Deployment, Means
 from apigateway.dataplane.driver import WorkerDriver
@@ -24,42 +24,11 @@ from apigateway.dataplane.listener_tls import ListenerTlsContext, Prepared
 from apigateway.dataplane.readings import readings_of, target_shown, upstreams_shown
 from apigateway.dataplane.restart import not_taken
 from apigateway.errors import ConfigurationRefused, Problem
-from apigateway.flow.drafting import Draft
 from apigateway.flow.explaining import explain
 from apigateway.flow.live import LiveRevision
 from apigateway.flow.target_state import TargetStates
 from apigateway.ports.interfaces import IExchangeLog, IWorker, Reading
 from apigateway.wire.ipset import IpSet
-
-
-@dataclass(frozen=True)
-class Candidate:
-    """A configuration that was checked and drafted, ready to be deployed."""
-
-    configuration: Configuration
-    draft: Draft
-
-
-@dataclass(frozen=True, slots=True)
-class Built:
-    """A revision that could carry traffic, and what it came from."""
-
-    candidate: Candidate
-    deployment: Deployment
-    live: LiveRevision
-
-
-@dataclass(frozen=True, slots=True)
-class PreparedRevision:
-    """A revision beside the running one, of which one of the two is done, once.
-
-    commit: it carries traffic from now on; nothing can go wrong any more. discard: it is let go of.
-    """
-
-    digest: str
-    commit: Callable[[], None]
-    discard: Callable[[], None]
-
 
 Prepare = Callable[[], Deferred[Candidate]]
 Endpoint = Callable[[Any, Any], Any]
@@ -98,6 +67,7 @@ class Worker(Service):
         self._configuration = first.configuration
         self._deployments: list[Deployment] = []
         self._lock = DeferredLock()
+        self._building = Building()
         self._last: dict[str, Any] = {}
         self._why_not_ready = "starting"
         self._cut_off = self._closed = False
@@ -210,6 +180,7 @@ class Worker(Service):
         until this one is committed or discarded.
         """
         await self._lock.acquire()
+        self._building.begin()
         try:
             if self._why_not_ready == "draining":
                 raise ConfigurationRefused([Problem("", "the worker is ending")])
@@ -217,16 +188,14 @@ class Worker(Service):
             listeners = self._prepare_listeners(candidate.configuration)
             built = await self._build(candidate)
         except BaseException:
-            self._lock.release()
-            self._forget()
+            self._built_or_not()
             raise
         return PreparedRevision(
             built.live.digest, lambda: self._commit(built, listeners), lambda: self._discard(built)
         )
 
     async def _build(self, candidate: Candidate) -> Built:
-        name = digest(candidate.configuration.revision)
-        deployment = Deployment(self._means, candidate.configuration, candidate.draft, name)
+        deployment = Deployment(self._means, candidate.configuration, candidate.draft, candidate.digest)
         # Known from now on: an old revision that ends meanwhile must not forget this one's names and targets.
         self._deployments.append(deployment)
         try:
@@ -246,13 +215,16 @@ class Worker(Service):
             return
         self._swap(built)
         self._take_listeners(built.candidate.configuration, listeners)
-        self._lock.release()
-        self._forget()
+        self._built_or_not()
 
     def _discard(self, built: Built) -> None:
         if built.deployment in self._deployments:
             self._deployments.remove(built.deployment)
             built.deployment.close()
+        self._built_or_not()
+
+    def _built_or_not(self) -> None:
+        self._building.end()
         self._lock.release()
         self._forget()
 

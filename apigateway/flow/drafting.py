@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from email.utils import format_datetime
+from functools import partial
 
 from apigateway.config.model import Api, RevisionSettings, Route, UpstreamChoice
 from apigateway.errors import ConfigurationRefused, Problem
@@ -67,19 +68,12 @@ class Drafter:
 
     def _entries(self) -> dict[tuple[str, str], RouteEntry]:
         try:
-            router = Router(self._settings.apis, self._condition)
+            router = Router(self._settings.apis, partial(_condition, self._maker))
         except ConfigurationRefused as refused:
             self._draft.problems.extend(refused.problems)
             return {}
         self._draft.router = router
         return {(entry.api.name, entry.route.name): entry for entry in router.entries}
-
-    def _condition(self, source: str) -> ICondition:
-        before = len(self._maker.problems)
-        condition = self._maker.condition(source, "")
-        if condition is None:
-            raise ValueError(self._maker.problems.pop(before).message)
-        return condition
 
     def _fallback(self, gateway: HolderUnits) -> Plan:
         """Requests that no route took walk nothing but the gateway's error flow."""
@@ -131,3 +125,12 @@ def _date(text: str | None) -> datetime | None:
     except ValueError:
         return None
 
+
+def _condition(maker: UnitMaker, source: str) -> ICondition:
+    """Of a route's `when`. The router keeps how it is made: what made the draft may not be in it, or the draft would
+    refer to itself (see dataplane.building)."""
+    before = len(maker.problems)
+    condition = maker.condition(source, "")
+    if condition is None:
+        raise ValueError(maker.problems.pop(before).message)
+    return condition

@@ -18,7 +18,8 @@ from apigateway.adapters.metrics import Metrics
 from apigateway.adapters.snapshot import Teller
 from apigateway.checking import Checked, Parts, check_configuration
 from apigateway.config import last_good
-from apigateway.dataplane.worker import Candidate, PreparedRevision, Worker
+from apigateway.dataplane.building import Candidate, PreparedRevision
+from apigateway.dataplane.worker import Worker
 from apigateway.errors import ConfigurationRefused, Problem
 from apigateway.replacement import key_of, place_of_address
 from apigateway.supervisor import messages
@@ -203,7 +204,7 @@ class WorkerProcess:
         return check_configuration(last_good.read(body), base, self._parts)
 
     def _candidate(self, body: bytes) -> Deferred[Candidate]:
-        return deferToThread(self._check, body).addCallback(candidate_of)
+        return deferToThread(lambda: candidate_of(self._check(body)))
 
     async def _prepare(self, message: messages.Prepare) -> None:
         self._forget_prepared()
