@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from typing import Any
 
 import pytest
@@ -79,6 +80,20 @@ def test_kill_9_fails_only_what_was_in_flight_there(program: Program) -> None:
     # What the dead one last told still counts, and what came since.
     assert program.metric("requests_total") >= before
     assert program.metric("workers", state="ready") == 2
+
+
+def test_who_died_is_back_within_two_seconds(program: Program) -> None:
+    program.write(2)
+    program.start()
+    took = []
+    for pid in program.pids():  # each for the first time, so that nothing is backed off
+        began = time.monotonic()
+        os.kill(pid, signal.SIGKILL)
+        until(lambda pid=pid: gone(pid) and pid not in program.pids(), "it is begun again")  # type: ignore[misc]
+        program.wait_workers()
+        took.append(time.monotonic() - began)
+    # The quicker of two: whatever else this machine does only adds to them.
+    assert min(took) < 2.0, took
 
 
 def test_a_stopped_worker_is_covered(program: Program) -> None:
