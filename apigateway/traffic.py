@@ -137,7 +137,9 @@ class Traffic:
 def candidate_of(checked: Checked) -> Candidate:
     """What was checked, to be deployed; ConfigurationRefused where it may not be. In a thread: it takes its time."""
     if not checked.ok or checked.configuration is None or checked.draft is None:
-        raise ConfigurationRefused(problem for problem in checked.problems if not problem.warning)
+        problems = [problem for problem in checked.problems if not problem.warning]
+        del checked  # what failed in a thread keeps this frame in a circle, and would keep the whole draft
+        raise ConfigurationRefused(problems)
     return Candidate(checked.configuration, checked.draft, digest(checked.configuration.revision))
 
 

@@ -16,6 +16,8 @@ from apigateway.flow.live import LiveRevision
 # Seconds that the thread keeps the interpreter when the loop wakes up; the interpreter's own 5 ms would be paid at each
 # wake-up. Measured with 1,000 Apis of 10 routes.
 TURN: Final = 0.0005
+# So many collections of the newest objects, until older ones are looked through.
+NEVER: Final = 1_000_000_000
 
 
 @dataclass(frozen=True)
@@ -51,27 +53,29 @@ class PreparedRevision:
 class Building:
     """From `begin` to `end`, a revision is built.
 
-    No garbage is collected meanwhile: what is built stays, and looking through a million new objects stops everything
-    for a quarter of a second, three times over. At the end all that is there is taken for settled (gc.freeze). So what
-    a revision leaves behind has to go by counting references alone: nothing in it may refer to itself in a circle.
+    What is built stays, and looking through a million new objects for garbage stops everything for a quarter of a
+    second, three times over. So meanwhile only the newest objects are looked through, those of exchanges among them;
+    and a revision that is taken is settled: never looked at again (gc.freeze). So it has to go by counting references
+    alone, when its time comes: nothing in it may refer to itself in a circle. One that was refused is not settled: what
+    an exception keeps in circles is for the collector to find.
     """
 
     def __init__(self) -> None:
-        self._before: float | None = None
-        self._collecting = False
+        self._before: tuple[float, tuple[int, int, int]] | None = None
 
     def begin(self) -> None:
         """Until `end`; not twice."""
-        self._before, self._collecting = sys.getswitchinterval(), gc.isenabled()
+        self._before = sys.getswitchinterval(), gc.get_threshold()
         sys.setswitchinterval(TURN)
-        gc.disable()
+        gc.set_threshold(self._before[1][0], NEVER)
 
-    def end(self) -> None:
+    def end(self, *, taken: bool) -> None:
         """It is built, or refused. Nothing where there was no `begin`."""
         if self._before is None:
             return
-        sys.setswitchinterval(self._before)
+        interval, thresholds = self._before
         self._before = None
-        if self._collecting:
+        sys.setswitchinterval(interval)
+        if taken and gc.isenabled():
             gc.freeze()
-            gc.enable()
+        gc.set_threshold(*thresholds)

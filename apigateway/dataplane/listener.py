@@ -47,6 +47,8 @@ class Listener(Factory):
         self.tls: ListenerTlsContext | None = None
         self.draining = False
         self.connections: set[Downstream] = set()
+        # Ports that have stopped, with connections of which some may still become ours.
+        self._coming: set[Any] = set()
         self._empty: list[Deferred[None]] = []
         self.proxy_headers_refused = self._refused_told = 0
         self._tell_refused_at = 0.0
@@ -86,6 +88,14 @@ class Listener(Factory):
                 "warn", "PROXY header refused", listener=self.name, peer=peer.host, why=why, connections=more
             )
 
+    def still_coming(self, port: Any) -> None:
+        """The port has stopped; connections that wait for their header or shake hands may still come of it."""
+        self._coming.add(port)
+
+    def none_coming(self, port: Any) -> None:
+        self._coming.discard(port)
+        self._look_whether_empty()
+
     # ---- connections
 
     def opened(self, connection: Downstream) -> None:
@@ -93,7 +103,10 @@ class Listener(Factory):
 
     def lost(self, connection: Downstream) -> None:
         self.connections.discard(connection)
-        if not self.connections:
+        self._look_whether_empty()
+
+    def _look_whether_empty(self) -> None:
+        if not self.connections and not self._coming:
             waiting, self._empty = self._empty, []
             for one in waiting:
                 one.callback(None)
@@ -131,24 +144,28 @@ class Listener(Factory):
             connection.close_if_idle()
 
     def empty(self) -> Deferred[None]:
-        """Fires when no connection is left."""
+        """Fires when no connection is left, and none can come of a port that has stopped."""
         fired: Deferred[None] = Deferred()
-        if self.connections:
-            self._empty.append(fired)
-        else:
-            fired.callback(None)
+        self._empty.append(fired)
+        self._look_whether_empty()
         return fired
 
     def end_all(self) -> None:
         """The time of the drain is over. WebSockets are sent Close 1001, and are gone when they have answered it or
         two seconds later; what else is left is cut off."""
+        self._end_coming()
         for connection in list(self.connections):
             connection.end()
 
     def abort_all(self) -> None:
         """Cut off what is left."""
+        self._end_coming()
         for connection in list(self.connections):
             connection.abort()
+
+    def _end_coming(self) -> None:
+        for port in list(self._coming):
+            port.end_coming()
 
 
 def limits_of(given: ListenerLimits) -> Limits:

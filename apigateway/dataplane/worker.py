@@ -188,7 +188,7 @@ class Worker(Service):
             listeners = self._prepare_listeners(candidate.configuration)
             built = await self._build(candidate)
         except BaseException:
-            self._built_or_not()
+            self._built_or_not(taken=False)
             raise
         return PreparedRevision(
             built.live.digest, lambda: self._commit(built, listeners), lambda: self._discard(built)
@@ -215,16 +215,16 @@ class Worker(Service):
             return
         self._swap(built)
         self._take_listeners(built.candidate.configuration, listeners)
-        self._built_or_not()
+        self._built_or_not(taken=True)
 
     def _discard(self, built: Built) -> None:
         if built.deployment in self._deployments:
             self._deployments.remove(built.deployment)
             built.deployment.close()
-        self._built_or_not()
+        self._built_or_not(taken=False)
 
-    def _built_or_not(self) -> None:
-        self._building.end()
+    def _built_or_not(self, *, taken: bool) -> None:
+        self._building.end(taken=taken)
         self._lock.release()
         self._forget()
 

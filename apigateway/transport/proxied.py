@@ -38,6 +38,12 @@ class ProxiedFactory(Protocol):
     def proxy_refused(self, peer: Address, why: str) -> None:
         """A peer's connection was closed for want of a header. Must not raise."""
 
+    def still_coming(self, port: ProxiedListeningPort) -> None:
+        """The port has stopped, and some that it accepted have no protocol yet: see its end_coming."""
+
+    def none_coming(self, port: ProxiedListeningPort) -> None:
+        """What was still to come of that port has its protocol, or is gone."""
+
 
 class AnnouncedTransport(NativeTransport):
     """A plain connection that a proxy passes on: getPeer is the client that its header named, getHost what that
@@ -65,8 +71,9 @@ class AnnouncedTlsTransport(NativeTlsTransport):
 class ProxiedListeningPort(NativeListeningPort):
     """A NativeListeningPort, but peers named by the factory have to say first whose connection it is.
 
-    Out of descriptors it leaves clients in the backlog and tries again four times a second. stopListening closes
-    what still waits for its header; a handshake that runs may end.
+    Out of descriptors it leaves clients in the backlog and tries again four times a second. After stopListening, what
+    was accepted keeps its time for the header and the handshake: the client behind it cannot know that others accept
+    now. The factory is told of such connections.
     """
 
     def __init__(
@@ -84,6 +91,8 @@ class ProxiedListeningPort(NativeListeningPort):
         self._waiting: dict[HeaderWait, None] = {}
         # The loop itself holds its tasks weakly.
         self._handing: set[asyncio.Task[None]] = set()
+        # The factory was told that some are still coming.
+        self._told = False
 
     async def accept(self) -> None:
         """See NativeListeningPort."""
@@ -109,9 +118,22 @@ class ProxiedListeningPort(NativeListeningPort):
             if self._pause is not None:
                 self._pause.cancel()
             self._loop.remove_reader(self._listener.fileno())
-        for one in list(self._waiting):
-            one.end()
         super()._close()
+        if self._waiting or self._handing:
+            self._told = True
+            self._asked().still_coming(self)
+
+    def end_coming(self) -> None:
+        """Close what waits for its header, and what shakes hands."""
+        for waiting in list(self._waiting):
+            waiting.end()
+        for task in list(self._handing):
+            task.cancel()
+
+    def _look_who_comes(self) -> None:
+        if self._told and not self._waiting and not self._handing:
+            self._told = False
+            self._asked().none_coming(self)
 
     # ---- accepting
 
@@ -167,12 +189,14 @@ class ProxiedListeningPort(NativeListeningPort):
 
     def wait_over(self, waiting: HeaderWait) -> None:
         self._waiting.pop(waiting, None)
+        if self._told:
+            self._loop.call_soon(self._look_who_comes)  # by then it was handed over, if it will be
 
     def hand_over(self, connection: socket.socket, peer: Address, header: ProxyHeader | None) -> None:
         """Give a connection to the loop's transport, as if it had been accepted by the loop."""
         task = self._loop.create_task(self._connect(connection, self._transport_for(peer, header)))
         self._handing.add(task)
-        task.add_done_callback(self._handed_over)
+        task.add_done_callback(lambda task: self._handed_over(task, connection))
 
     def _transport_for(self, peer: Address, header: ProxyHeader | None) -> NativeTransport:
         if header is None or header.source is None or header.destination is None:
@@ -190,8 +214,11 @@ class ProxiedListeningPort(NativeListeningPort):
             ssl_shutdown_timeout=tls.shutdown_timeout if tls else None,
         )
 
-    def _handed_over(self, task: asyncio.Task[None]) -> None:
+    def _handed_over(self, task: asyncio.Task[None], connection: socket.socket) -> None:
         self._handing.discard(task)
+        if task.cancelled():
+            connection.close()  # the task may not have begun
+        self._look_who_comes()
         error = None if task.cancelled() else task.exception()
         # An OSError (those of ssl are such) is a handshake that failed, or a peer that was gone by then.
         if error is not None and not isinstance(error, OSError):

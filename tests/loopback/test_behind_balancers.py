@@ -18,7 +18,8 @@ from toolkit.client import Client, request
 from toolkit.settings import Settings, api, simple, step, steps
 from toolkit.stage import Stage
 from toolkit.stream import Closed
-from toolkit.waiting import PATIENCE, event_loop, on_loop, together, turn, until
+from toolkit.waiting import PATIENCE, event_loop, on_loop, reactor, together, turn, until
+from twisted.internet.defer import Deferred
 
 BALANCER, OTHER = "127.2.0.1", "127.1.0.9"
 CLIENT, REACHED = ("198.51.100.7", 4711), ("203.0.113.1", 8443)
@@ -362,23 +363,50 @@ async def test_a_reload_changes_who_is_trusted_and_a_restart_whether_it_is_spoke
     assert "PROXY protocol" in result["problems"][0]
 
 
-@ensureDeferred
-async def test_a_drain_ends_what_waits_for_its_header_and_lets_exchanges_end(stage: Stage) -> None:
-    async def slow(asked: Any) -> None:
-        await until(lambda: waiting.closed or go)
-        asked.answer(200, b"ok")
+# ---- the end
 
-    go: list[int] = []
-    origin = await stage.origin(slow)
-    gateway = await stage.serve(simple(origin, drain={"notice": "1ms", "timeout": "30s"}, **proxied()))
-    waiting = await through(stage, v1()[:9])
-    client = await through(stage, v1())
-    client.send(request("GET", "/"))
-    await until(lambda: origin.asked)
-    stopping = gateway.service.stopService()
-    await waiting.gone()
-    answer = await client.answer()
-    assert (answer.status, answer.get("connection")) == (200, "close")
-    await stopping
+
+@pytest.mark.parametrize("handed_over", [False, True])
+@ensureDeferred
+async def test_a_drain_waits_for_headers_that_are_on_their_way(stage: Stage, handed_over: bool) -> None:
+    origin = await stage.origin()
+    gateway = await stage.serve(simple(origin, drain={"notice": "50ms", "timeout": "30s"}, **proxied()))
+    waiting = [await through(stage, v1()[:sent]) for sent in (0, 9)]
+    idle = await through(stage, v1())
+    assert (await idle.ask("GET", "/")).status == 200  # so the others are accepted, too
+    address, worker = gateway.address(), gateway.worker
+    drained = Deferred.fromCoroutine(worker.drain(handed_over=handed_over))
+    await idle.gone()
     with pytest.raises((OSError, Closed)):
-        await through(stage, v1())
+        await stage.client(address)
+    for client, sent in zip(waiting, (0, 9), strict=True):
+        assert not drained.called
+        client.send(v1()[sent:] + request("GET", "/"))
+        answer = await client.answer()
+        assert (answer.status, answer.get("connection")) == (200, "close")
+        await client.gone()
+    await drained.addTimeout(PATIENCE, reactor)
+    assert origin.last.get("x-forwarded-for") == CLIENT[0]
+    assert refused(stage) == 0
+
+
+@pytest.mark.parametrize("secured", [False, True])
+@pytest.mark.parametrize("limit", ["100ms", "30s"], ids=["the limit", "a second signal"])
+@ensureDeferred
+async def test_headers_and_handshakes_that_never_end_are_cut_off(
+    stage: Stage, authority: Authority, limit: str, secured: bool
+) -> None:
+    settings = secure(stage, authority) if secured else proxied()
+    gateway = await stage.serve(simple(await stage.origin(), drain={"notice": "1ms", "timeout": limit}, **settings))
+    waiting = [await through(stage, v1()[:9]), await through(stage, v1() if secured else b"")]
+    (port,) = [one.port for one in gateway.worker.bound]
+    await until(lambda: len(port._waiting) + len(port._handing) == 2)
+    stopped = gateway.service.stopService()
+    if limit == "30s":
+        await turn(0.1)
+        assert not stopped.called
+        gateway.worker.abort()
+    await stopped.addTimeout(PATIENCE, reactor)
+    gateway.service = None  # type: ignore[assignment]
+    for client in waiting:
+        assert await ended(client) == b""

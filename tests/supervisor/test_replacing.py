@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import select
 import signal
 import socket
 
 import pytest
-from supervised import RUN, TWISTD, Load, Program, gone, until
+from supervised import PATIENCE, RUN, TWISTD, Load, Program, gone, until
 
 COMMANDS = {"run": (*RUN,), "twistd": (*TWISTD, "--pidfile=gateway.pid", "apigateway", "--config")}
 
@@ -54,6 +55,25 @@ def test_a_new_program_that_fails_leaves_the_old_one_serving(
     assert load.lost == [] and program.process.poll() is None
     if command == "twistd":
         assert int((program.folder / "gateway.pid").read_text()) == old
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_header_of_a_balancer_that_comes_after_the_replacement_is_in_time(program: Program, workers: int) -> None:
+    proxied = {"trusted": ["127.2.0.0/16"], "timeout": "30s"}
+    public = {"name": "public", "address": str(program.public), "proxy_protocol": proxied}
+    program.write(workers, listeners=[public], drain={"notice": "300ms", "timeout": "30s"})
+    program.start()
+    place, balancer = (program.public.host, program.public.port), ("127.2.0.1", 0)
+    with socket.create_connection(place, timeout=PATIENCE, source_address=balancer) as connection:
+        program.signal(signal.SIGUSR2)
+        program.event("replaced")
+        closed, _, _ = select.select([connection], [], [], 1.0)
+        assert not closed
+        assert program.process.poll() is None
+        connection.sendall(b"PROXY TCP4 192.0.2.1 198.51.100.2 1 2\r\nGET / HTTP/1.1\r\nHost: a\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert program.process.wait(PATIENCE) == 0
 
 
 @pytest.mark.parametrize("workers", [1, 2])

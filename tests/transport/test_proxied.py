@@ -21,6 +21,7 @@ from apigateway.transport import proxied
 from apigateway.transport.endpoints import NativeServerEndpoint
 from apigateway.transport.proxy_header import HeaderWait
 from apigateway.transport.reactor import loop_of
+from apigateway.transport.several import SeveralSocketsEndpoint
 from apigateway.wire.proxy_protocol import ProxyHeader
 
 LINE = b"PROXY TCP4 192.0.2.1 198.51.100.2 4711 443\r\n"
@@ -36,12 +37,19 @@ class ProxiedRecording(RecordingFactory):
         super().__init__(Echo)
         self.timeout = timeout
         self.refused: list[tuple[str, str]] = []
+        self.coming: list[Any] = []
 
     def proxy_timeout(self, ip: str) -> float | None:
         return self.timeout
 
     def proxy_refused(self, peer: Any, why: str) -> None:
         self.refused.append((peer.host, why))
+
+    def still_coming(self, port: Any) -> None:
+        self.coming.append(port)
+
+    def none_coming(self, port: Any) -> None:
+        self.coming.remove(port)
 
 
 async def serve(sockets: Sockets, timeout: float | None = 30.0, **options: Any) -> tuple[Any, ProxiedRecording]:
@@ -297,18 +305,105 @@ async def test_a_factory_that_fails_costs_one_connection(sockets: Sockets, failu
 
 
 @ensureDeferred
-async def test_stop_listening_ends_what_waits_and_leaves_what_has_begun(sockets: Sockets) -> None:
+async def test_stop_listening_leaves_what_has_begun_and_what_waits_for_its_header(sockets: Sockets) -> None:
     port, factory = await serve(sockets)
     with dial(port, LINE + b"hello") as served, dial(port, LINE[:9]) as half, dial(port) as silent:
         assert await in_thread(received, served, 5) == b"hello"
         await until(lambda: len(port._waiting) == 2)
         await port.stopListening()
-        assert await in_thread(ending, half) == b""
-        assert await in_thread(ending, silent) == b""
-        served.sendall(b"again")
-        assert await in_thread(received, served, 5) == b"again"
+        assert (factory.started, factory.coming) == (0, [port])
+        for client, rest in ((served, b""), (half, LINE[9:]), (silent, LINE)):
+            client.sendall(rest + b"again")
+            assert await in_thread(received, client, 5) == b"again"
+        assert [here.transport.getPeer() for here in factory.built] == [SOURCE] * 3
+        await until(lambda: not factory.coming)
     assert factory.refused == []
-    assert factory.started == 0
+
+
+@ensureDeferred
+async def test_stop_listening_leaves_who_waits_for_nobody(sockets: Sockets) -> None:
+    port, factory = await serve(sockets)
+    with dial(port, LINE + b"hello") as client:
+        assert await in_thread(received, client, 5) == b"hello"
+        await port.stopListening()
+        assert factory.coming == []
+
+
+@ensureDeferred
+async def test_what_waits_after_the_stop_ends_by_its_own_time_or_by_its_peer(sockets: Sockets) -> None:
+    port, factory = await serve(sockets, timeout=0.3)
+    with dial(port, LINE[:9]) as late:
+        gone = dial(port)
+        await until(lambda: len(port._waiting) == 2)
+        await port.stopListening()
+        gone.close()
+        assert await in_thread(ending, late) == b""
+    await until(lambda: not factory.coming)
+    assert factory.refused == [("127.0.0.1", "the header did not come in time")]
+    assert factory.built == []
+
+
+@pytest.mark.parametrize("tls", [False, True])
+@ensureDeferred
+async def test_what_is_still_coming_can_be_ended(sockets: Sockets, server_tls: ssl.SSLContext, tls: bool) -> None:
+    port, factory = await serve(sockets, ssl_context=server_tls if tls else None)
+    with dial(port, LINE[:9]) as half, dial(port, LINE if tls else b"") as other:
+        await until(lambda: len(port._waiting) + len(port._handing) == 2 and len(port._handing) == tls)
+        await port.stopListening()
+        with dial_nobody() as unstarted:
+            port.hand_over(unstarted, IPv4Address("TCP", "127.0.0.1", 1), None)
+            assert factory.coming == [port]
+            port.end_coming()
+            await until(lambda: not factory.coming)
+            assert unstarted.fileno() == -1
+        assert await in_thread(ending, half) == b""
+        assert await in_thread(ending, other) == b""
+    assert factory.built == factory.refused == []
+
+
+def dial_nobody() -> socket.socket:
+    connection, there = socket.socketpair()
+    there.close()
+    connection.setblocking(False)
+    return connection
+
+
+@ensureDeferred
+async def test_a_handshake_that_runs_at_the_stop_ends(
+    sockets: Sockets, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    port, factory = await serve(sockets, ssl_context=server_tls)
+    client = TlsInOneSegment(port, LINE, client_tls)
+    await until(lambda: port._waiting)
+    await port.stopListening()
+    assert factory.coming == [port]
+    assert await in_thread(client.echo, b"hello") == b"hello"
+    await until(lambda: not factory.coming)
+    assert factory.built[0].transport.getPeer() == SOURCE
+
+
+@ensureDeferred
+async def test_a_socket_that_is_left_to_others_and_taken_again_ends_nobody(sockets: Sockets) -> None:
+    factory = ProxiedRecording(30.0)
+    listening = [socket.create_server(("127.0.0.1", 0))]
+    port = await SeveralSocketsEndpoint(
+        lambda one: NativeServerEndpoint(reactor, ("127.0.0.1", 0), sock=one, proxied=True), listening, [0]
+    ).listen(factory)
+    sockets.ports.append((port, factory))
+    await pause(0)
+    with dial(port) as silent, dial(port, LINE[:9]) as half:
+        first = next(iter(port._accepting.values()))
+        await until(lambda: len(first._waiting) == 2)
+        port.accept_on([])
+        await pause(0.02)
+        port.accept_on([0])
+        silent.sendall(LINE + b"hello")
+        half.sendall(LINE[9:] + b"hello")
+        assert await in_thread(received, silent, 5) == b"hello"
+        assert await in_thread(received, half, 5) == b"hello"
+    with dial(port, LINE + b"hello") as client:
+        assert await in_thread(received, client, 5) == b"hello"
+    await until(lambda: not factory.coming)
 
 
 @ensureDeferred
