@@ -1,11 +1,12 @@
 """TLS of a listener: which certificate is shown to whom, in a table that is replaced whole.
 
-The loop is given one base context for as long as the listener lives. It holds no certificate: its SNI
-callback hands every handshake over to a context of the table that is current then.
+The loop is given one context for as long as the listener lives; handshakes begin with the base behind it. That
+holds no certificate: its SNI callback hands every handshake over to a context of the table that is current then.
 
-OpenSSL takes the verify mode, its flags and the protocol versions from the context a handshake began with
-(the base), and the certificate, the CAs and the ALPN list from the one it was handed to. So what concerns
-client certificates is set on all of them, from one place, and cannot differ between names.
+OpenSSL takes the verify mode, its flags, the protocol versions and the sessions that may be resumed from the
+context a handshake began with (the base), and the certificate, the CAs and the ALPN list from the one it was
+handed to. So what concerns client certificates is set on all of them, from one place, and cannot differ between
+names; and a session is resumed though the table has been swapped.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ Refused = Callable[[ssl.SSLError], None]
 
 ALPN = ("http/1.1",)
 VERSIONS = {"1.2": ssl.TLSVersion.TLSv1_2, "1.3": ssl.TLSVersion.TLSv1_3}
+RECORD = 16 * 1024  # octets of a TLS record at most (RFC 8446 5.1)
 VERIFY = {"none": ssl.CERT_NONE, "request": ssl.CERT_OPTIONAL, "require": ssl.CERT_REQUIRED}
 
 
@@ -93,36 +95,50 @@ class Handshake(ssl.SSLObject):
 
     _incoming: ssl.MemoryBIO
     _outgoing: ssl.MemoryBIO
-    _tell: Refused
+    _listener: TlsListenerContext
+    _base: ssl.SSLContext  # OpenSSL goes on calling its SNI callback without keeping it
     _failed = False
     asked_name = ""
 
     def do_handshake(self) -> None:
         if not self._failed:
             try:
-                return super().do_handshake()
+                super().do_handshake()
+                self._listener.finished(self)
+                return
             except (ssl.SSLWantReadError, ssl.SSLWantWriteError):
                 raise
             except ssl.SSLError as exc:
                 self._failed = True
-                self._tell(exc)
+                self._listener.refused(exc)
                 if not self._outgoing.pending:
                     raise
         self._incoming.read()
         raise ssl.SSLWantReadError()
 
+    def read(self, len: int = RECORD, buffer: Any = None) -> bytes:
+        # There is never more than a record to be had, but so much as is asked for is allocated: 256 KiB, by uvloop.
+        return super().read(min(len, RECORD), buffer)
+
 
 class _BaseContext(ssl.SSLContext):
     """What handshakes begin with."""
 
-    tell: Refused
     sslobject_class = Handshake
+
+
+class _ListenerContext(ssl.SSLContext):
+    """What the loop is given."""
+
+    listener: TlsListenerContext
 
     def wrap_bio(
         self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *args: Any, **kwargs: Any
     ) -> ssl.SSLObject:
-        handshake = cast(Handshake, super().wrap_bio(incoming, outgoing, *args, **kwargs))
-        handshake._incoming, handshake._outgoing, handshake._tell = incoming, outgoing, self.tell
+        base = self.listener.base
+        handshake = cast(Handshake, base.wrap_bio(incoming, outgoing, *args, **kwargs))
+        handshake._incoming, handshake._outgoing = incoming, outgoing
+        handshake._listener, handshake._base = self.listener, base
         return handshake
 
 
@@ -130,13 +146,18 @@ class TlsListenerContext:
     """The TLS of a listener: `context` for the loop, and the table its handshakes are answered from.
 
     refused: told of each handshake that fails (its `reason` is OpenSSL's word for it), for logs and metrics.
+
+    Where client certificates are asked for, no session is resumed, since its certificate would not be checked again.
+    TLS 1.3 has tickets only, and none are issued; TLS 1.2 has sessions in the server's memory, too, which `ssl` cannot
+    switch off. So the base that has got one is replaced, and who began with it before that and resumes is refused.
     """
 
     def __init__(self, table: SniTable, refused: Refused = lambda exc: None) -> None:
-        self.context = _BaseContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.tell = refused
-        self.context.sni_callback = self._choose
-        self.swap(table)
+        self.refused = refused
+        self._table = table
+        self._begin_anew()
+        self.context = _ListenerContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.listener = self
 
     @property
     def table(self) -> SniTable:
@@ -148,8 +169,21 @@ class TlsListenerContext:
         A handshake that began before is not asked for a client certificate that is demanded since, as a
         connection that stood before was not.
         """
-        _set_rules(self.context, table.settings)
         self._table = table
+        if table.settings.client_auth == "none":
+            _set_rules(self.base, table.settings)
+        else:
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        self.base = _BaseContext(ssl.PROTOCOL_TLS_SERVER)
+        self.base.sni_callback = self._choose
+        _set_rules(self.base, self._table.settings)
+
+    def finished(self, handshake: ssl.SSLObject) -> None:
+        """Told of each handshake that is over, and went well."""
+        if self._table.settings.client_auth != "none" and handshake.version() == "TLSv1.2":
+            self._begin_anew()
 
     def _choose(
         self, ssl_object: ssl.SSLObject, server_name: str | None, base: ssl.SSLContext
@@ -157,6 +191,8 @@ class TlsListenerContext:
         # Called without SNI as well, with None. Returning None would go on with the base context.
         if isinstance(ssl_object, Handshake):
             ssl_object.asked_name = server_name or ""
+        if ssl_object.session_reused and self._table.settings.client_auth != "none":
+            return ssl.AlertDescription.ALERT_DESCRIPTION_HANDSHAKE_FAILURE  # it is to forget the session
         chosen = self._table.find(server_name)
         if chosen is None:
             return ssl.AlertDescription.ALERT_DESCRIPTION_UNRECOGNIZED_NAME

@@ -336,24 +336,103 @@ async def test_an_outdated_revocation_list_lets_nobody_in(authority: Authority, 
     assert (await answer(port, client, "a.test")).startswith(REFUSED)
 
 
-@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=["1.2", "1.3"])
+# ---- resumption
+
+
+# By ticket, in both versions, and by the session in the server's memory.
+RESUMING: dict[str, dict[str, Any]] = {
+    "1.3": {"minimum_version": ssl.TLSVersion.TLSv1_3},
+    "1.2 with a ticket": {"maximum_version": ssl.TLSVersion.TLSv1_2},
+    "1.2 without": {"maximum_version": ssl.TLSVersion.TLSv1_2, "options": ssl.OP_NO_TICKET},
+}
+
+
+def resume(port: int, context: ssl.SSLContext, name: str | None, session: Any = None) -> tuple[bool, Any]:
+    """One request over a connection that ends well: whether its session was resumed, and the session. Blocking."""
+    return resume_on(socket.create_connection(("127.0.0.1", port), timeout=5), context, name, session)
+
+
+def resume_on(
+    plain: socket.socket, context: ssl.SSLContext, name: str | None, session: Any = None
+) -> tuple[bool, Any]:
+    with plain, context.wrap_socket(plain, server_hostname=name, session=session) as tls:
+        assert exchange(tls)
+        said = (bool(tls.session_reused), tls.session)
+        # A session whose connection was cut off is forgotten by either side.
+        tls.unwrap().close()
+        return said
+
+
+@pytest.mark.parametrize("name", [None, "a.test"])
+@pytest.mark.parametrize("options", RESUMING.values(), ids=RESUMING)
 @ensureDeferred
-async def test_a_client_revoked_since_cannot_resume(authority: Authority, serve: Any, version: Any) -> None:
+async def test_sessions_are_resumed_by_name_and_after_a_renewal(
+    authority: Authority, serve: Any, name: str | None, options: dict[str, Any]
+) -> None:
+    tls = TlsListenerContext(SniTable([authority.pair("d.test"), authority.pair("a.test")], ListenerTlsSettings()))
+    port = await serve(tls)
+    context = trusting(authority, **options)
+    reused, session = await deferToThread(resume, port, context, name)
+    assert not reused
+    reused, session = await deferToThread(resume, port, context, name, session)
+    assert reused
+    tls.swap(SniTable([authority.pair("d.test"), authority.pair("a.test")], ListenerTlsSettings()))
+    reused, _ = await deferToThread(resume, port, context, name, session)
+    assert reused
+
+
+@pytest.mark.parametrize("mode", ["request", "require"])
+@pytest.mark.parametrize("options", RESUMING.values(), ids=RESUMING)
+@ensureDeferred
+async def test_a_client_revoked_since_cannot_resume(
+    authority: Authority, serve: Any, options: dict[str, Any], mode: Any
+) -> None:
     """A resumed session is not verified again, so there are none where client certificates count."""
     pairs, client = [authority.pair("a.test")], authority.pair("c@client.test")
-    settings = ListenerTlsSettings(
-        client_auth="require", client_ca=authority.path, client_crl=authority.revoke()
-    )
+    settings = ListenerTlsSettings(client_auth=mode, client_ca=authority.path, client_crl=authority.revoke())
     tls = TlsListenerContext(SniTable(pairs, settings))
     port = await serve(tls)
-    context = trusting(authority, client, maximum_version=version)
-    _, _, (session, _) = await deferToThread(ask, port, context, "a.test")
-    _, _, (_, reused) = await deferToThread(ask, port, context, "a.test", session)
+    context = trusting(authority, client, **options)
+    _, session = await deferToThread(resume, port, context, "a.test")
+    reused, _ = await deferToThread(resume, port, context, "a.test", session)
     assert not reused
     authority.revoke(client)
     tls.swap(SniTable(pairs, settings))
     with pytest.raises((ssl.SSLError, ConnectionError)):
-        await deferToThread(ask, port, context, "a.test", session)
+        await deferToThread(resume, port, context, "a.test", session)
+
+
+@ensureDeferred
+async def test_a_session_of_before_client_certificates_counted_is_no_way_around_them(
+    authority: Authority, serve: Any
+) -> None:
+    pairs = [authority.pair("a.test")]
+    required = ListenerTlsSettings(client_auth="require", client_ca=authority.path)
+    for options in RESUMING.values():
+        tls = TlsListenerContext(SniTable(pairs, ListenerTlsSettings()))
+        port = await serve(tls)
+        context = trusting(authority, **options)
+        _, session = await deferToThread(resume, port, context, "a.test")
+        tls.swap(SniTable(pairs, required))
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            await deferToThread(resume, port, context, "a.test", session)
+
+
+@ensureDeferred
+async def test_who_connected_before_a_session_began_cannot_resume_it_either(authority: Authority, serve: Any) -> None:
+    """It is told to forget the session, and is served when it has."""
+    told: list[ssl.SSLError] = []
+    settings = ListenerTlsSettings(client_auth="require", client_ca=authority.path)
+    port = await serve(TlsListenerContext(SniTable([authority.pair("a.test")], settings), told.append))
+    context = trusting(authority, authority.pair("c@client.test"), **RESUMING["1.2 without"])
+    # Accepted before the other, because it comes before it in the backlog.
+    early = await deferToThread(socket.create_connection, ("127.0.0.1", port), 5)
+    _, session = await deferToThread(resume, port, context, "a.test")
+    with pytest.raises(ssl.SSLError, match="HANDSHAKE_FAILURE"):
+        await deferToThread(resume_on, early, context, "a.test", session)
+    assert [exc.reason for exc in told] == ["CALLBACK_FAILED"]
+    reused, _ = await deferToThread(resume, port, context, "a.test", session)
+    assert not reused
 
 
 @ensureDeferred
