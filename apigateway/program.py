@@ -61,7 +61,7 @@ class ProgramService(MultiService):
     """The life of a program: it starts, reloads, is replaced, drains, ends.
 
     `failed` is the exit status to end with: 0, or 1 after a start that failed. `started` fires when it serves, or
-    with what went wrong.
+    could not: what went wrong is logged by then.
     """
 
     def __init__(self, reactor: Any, setting: Setting, events: EventLog) -> None:

@@ -138,9 +138,10 @@ class RateLimit:
     def on_request(self, exchange: Exchange) -> Outcome:
         """Take from every rule, or refuse."""
         algorithm = self._algorithm
-        limits = []
-        for prefix, whose, limit, period in self._counted:
-            limits.append(Limit(prefix + whose(exchange), limit, period, algorithm))
+        limits = [
+            Limit(prefix + whose(exchange), limit, period, algorithm)
+            for prefix, whose, limit, period in self._counted
+        ]
         try:
             answer = self._store.take(limits, self._cost)
         except StoreUnavailable as error:

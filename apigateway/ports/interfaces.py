@@ -43,9 +43,7 @@ class ITimers(Interface):
         """Call once after so many seconds; returns an ICancellable."""
 
 
-# Three of these are made for each decision: a named tuple costs half of a frozen dataclass.
-
-
+# Three of them are made for each decision (Limit, Standing, Decision): a named tuple costs half of a frozen dataclass.
 class Limit(NamedTuple):
     """One rule of a limit, ready to be counted.
 

@@ -39,7 +39,7 @@ LAST_WORDS = 2.0
 
 
 class WorkerProcess:
-    """Carries traffic from Begin to Drain, to a signal TERM, or to the end of the channel. failed: exit status."""
+    """Carries traffic from Begin to Drain, to a signal TERM, or to the end of the channel."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor, self._loop = reactor, loop_of(reactor)
@@ -130,7 +130,7 @@ class WorkerProcess:
             self._fail([f"{type(error).__name__}: {error}"])
 
     async def _serve(self, begin: messages.Begin) -> None:
-        candidate = candidate_of(await deferToThread(self._check, begin.body))
+        candidate = await self._candidate(begin.body)
         self._traffic = Traffic(
             self._reactor, candidate, self._parts, self._endpoint,
             lambda: fail(ConfigurationRefused([Problem("", "only a supervisor reads the file")])),

@@ -10,7 +10,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser
 # RFC 9110 5.5; obs-text is passed on as it is.
 _VALUE: Final = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 # A parser that tells nothing still refuses.
-_NO_CALLBACKS: Final = object()
+NO_CALLBACKS: Final = object()
 
 
 class LineJudge:
@@ -23,7 +23,7 @@ class LineJudge:
     __slots__ = ("_parser",)
 
     def __init__(self) -> None:
-        self._parser: Any = HttpRequestParser(_NO_CALLBACKS)
+        self._parser: Any = HttpRequestParser(NO_CALLBACKS)
 
     def accepts(self, lines: list[bytes]) -> bool:
         """Whether all are field lines. None of them may be about framing: no Content-Length, Transfer-Encoding,
@@ -31,7 +31,7 @@ class LineJudge:
         try:
             self._parser.feed_data(b"GET / HTTP/1.1\r\n%b\r\n\r\n" % b"\r\n".join(lines))
         except (HttpParserError, HttpParserUpgrade):
-            self._parser = HttpRequestParser(_NO_CALLBACKS)
+            self._parser = HttpRequestParser(NO_CALLBACKS)
             return False
         return True
 

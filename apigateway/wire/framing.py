@@ -13,6 +13,8 @@ from typing import Final
 from apigateway.wire.errors import Refused
 from apigateway.wire.fields import tokens
 
+#: The methods that nearly all requests have: they need not be looked at twice.
+COMMON_METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
 VERSIONS: Final = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
 _VERSION_SHAPE: Final = re.compile(rb"HTTP/[0-9]\.[0-9]")
 # At the end of a request line, be it not complete, or at the beginning of a status line.

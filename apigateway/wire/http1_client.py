@@ -9,7 +9,7 @@ from httptools import HttpResponseParser
 
 from apigateway.wire.errors import LocalProtocolError, Refused
 from apigateway.wire.fields import RESPONSE_FIELDS
-from apigateway.wire.framing import is_target, is_token, valid_host
+from apigateway.wire.framing import COMMON_METHODS, is_target, is_token, valid_host
 from apigateway.wire.headers import Headers
 from apigateway.wire.http1_reader import FAILED, HEAD, TUNNEL, UNTIL_CLOSE, Http1Reader
 from apigateway.wire.http1_writer import CHUNKED, SIZED, BodyWriter, field_lines
@@ -19,7 +19,6 @@ from apigateway.wire.response_head import ResponseHead
 
 # Methods that mean to send a body: they say so when it is empty (RFC 9110 8.6).
 _WITH_BODY: Final = frozenset((b"POST", b"PUT", b"PATCH"))
-_METHODS: Final = frozenset((b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS"))
 # Interim responses to one request (RFC 9110 15.2 sets no bound): past these, an upstream is only keeping us awake.
 _MOST_INTERIMS: Final = 100
 
@@ -68,7 +67,7 @@ class Http1Client(Http1Reader):
         if self._busy or not self._persist or self._state == FAILED:
             raise LocalProtocolError("the connection is not free for a request")
         method = request.method
-        known = method in _METHODS or is_token(method)
+        known = method in COMMON_METHODS or is_token(method)
         if not known or not is_target(target) or (host and not valid_host(host)):
             raise LocalProtocolError("not a method, target or host that can be written")
         if self._state != HEAD:

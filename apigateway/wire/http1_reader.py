@@ -8,7 +8,7 @@ from typing import Any, Final
 from httptools import HttpParserError, HttpParserUpgrade
 
 from apigateway.wire.errors import Refused
-from apigateway.wire.field_lines import LineJudge, valid_value
+from apigateway.wire.field_lines import NO_CALLBACKS, LineJudge, valid_value
 from apigateway.wire.fields import CODING, FORWARDED, PLAIN, REMEMBERED, FieldTable
 from apigateway.wire.framing import body_within, parser_refusal
 from apigateway.wire.http1_chunked import BLANK_LINE, ChunkedBody, Parser, past_blank_line
@@ -16,8 +16,6 @@ from apigateway.wire.limits import Limits
 from apigateway.wire.message import END, Event, MessageEnd, Refusal
 
 _JUDGE: Final = LineJudge()
-# A parser that tells nothing still refuses.
-_NO_CALLBACKS: Final = object()
 
 HEAD: Final = 0
 SIZED: Final = 1
@@ -294,7 +292,7 @@ class Http1Reader:
     def _refused_by_parser(self, reason: str, head: bytes) -> Refused:
         if reason == "Invalid method encountered":
             # Judged by the octets up to the first wrong one, as if they had come one by one: some ten of them.
-            parser = self.PARSER(_NO_CALLBACKS)
+            parser = self.PARSER(NO_CALLBACKS)
             for at in range(len(head)):
                 try:
                     parser.feed_data(head[at : at + 1])

@@ -9,7 +9,7 @@ from httptools import HttpParserError, HttpRequestParser
 
 from apigateway.wire.errors import LocalProtocolError, Refused
 from apigateway.wire.fields import REQUEST_FIELDS
-from apigateway.wire.framing import has_control, unsupported_version
+from apigateway.wire.framing import COMMON_METHODS, has_control, unsupported_version
 from apigateway.wire.headers import Headers
 from apigateway.wire.http1_reader import DONE, FAILED, HEAD, TUNNEL, Http1Reader
 from apigateway.wire.http1_writer import CHUNKED, NOTHING, SIZED, UNTIL_CLOSE, BodyWriter, field_lines
@@ -24,10 +24,8 @@ STATUS_LINES: Final = {
 _ODD: Final = frozenset((*range(100, 200), 204, 304))
 # The longest method that llhttp knows and a version leave less than this beside the target.
 _LINE_ROOM: Final = 64
-# How a request line begins that is read without llhttp: the methods that nearly all requests have, and a path.
-_ORDINARY: Final = tuple(
-    method + b" /" for method in (b"GET", b"HEAD", b"POST", b"PUT", b"PATCH", b"DELETE", b"OPTIONS")
-)
+# How a request line begins that is read without llhttp: a common method, and a path.
+_ORDINARY: Final = tuple(method + b" /" for method in sorted(COMMON_METHODS))
 # Octets of empty lines before a request. RFC 9112 2.2 asks for one line; without a bound, each would be a way
 # to keep an idle connection for a while more.
 _MOST_BLANK: Final = 16
