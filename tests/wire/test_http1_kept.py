@@ -73,7 +73,7 @@ def test_content_that_looks_like_the_end_of_a_body_costs_no_more_than_other_cont
         return parsers[-1]
 
     content = b"\r\n0\r\n\r\n" * 5000
-    body = ChunkedBody(made, Http1Server.CHUNKED_HEAD, DEFAULT_LIMITS, REQUEST_FIELDS)
+    body = ChunkedBody(made, Http1Server(DEFAULT_LIMITS).CHUNKED_HEAD, DEFAULT_LIMITS, REQUEST_FIELDS)
     data = b"%x\r\n%b\r\n0\r\n\r\nGET" % (len(content), content)
     assert body.read(data, 0) == len(data) - len(b"GET")
     assert (body.ended, body.take() == content, parsers[0].fed) == (True, True, 2)
