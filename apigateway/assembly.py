@@ -75,7 +75,7 @@ class GatewayService(ProgramService):
     """A program of one process: it carries the traffic itself."""
 
     def __init__(self, reactor: Any, setting: Setting) -> None:
-        self._reactor, self._inherited, self._setting = reactor, setting.inherited, setting
+        self._reactor, self._inherited, self._parts = reactor, setting.inherited, setting.parts
         self.traffic = Traffic(
             reactor, candidate_of(setting.checked), setting.parts, self._endpoint, self._prepare, self.taken
         )
@@ -84,7 +84,7 @@ class GatewayService(ProgramService):
 
     def _prepare(self) -> Deferred[Candidate]:
         """Read and check the file in a thread: a large one would stop the loop."""
-        return deferToThread(lambda: candidate_of(check_file(self._path, serving=True, parts=self._setting.parts)))
+        return deferToThread(lambda: candidate_of(check_file(self._path, serving=True, parts=self._parts)))
 
     def _endpoint(self, settings: Any, context: ssl.SSLContext | None) -> Any:
         def of(one: Any) -> NativeServerEndpoint:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import ssl
+import sys
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -35,6 +36,9 @@ from apigateway.transport.endpoints import NativeClientEndpoint, TlsHandshakeFai
 
 # How often the loop's lateness is measured.
 LAG_INTERVAL = 0.5
+# Seconds that a thread keeps the interpreter when the loop wakes up: the interpreter's own 5 ms would be paid at each
+# wake-up, while a file of 1,000 Apis is read, checked or stored.
+THREAD_TURN = 0.0005
 
 
 class Traffic:
@@ -82,6 +86,7 @@ class Traffic:
         self._lag_due = self._reactor.seconds()
         self._lag.start(LAG_INTERVAL)
         settle_memory()
+        sys.setswitchinterval(THREAD_TURN)
 
     async def drain(self, *, handed_over: bool = False) -> None:
         """See Worker.drain."""

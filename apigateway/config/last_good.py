@@ -14,7 +14,7 @@ from pathlib import Path
 
 from apigateway.config.load import configuration_of
 from apigateway.config.model import Configuration
-from apigateway.config.revision import json_of, plain
+from apigateway.config.revision import text_of
 from apigateway.errors import ConfigurationRefused, Problem
 
 _FORMAT = "apigateway-last-good 1 sha256="
@@ -61,7 +61,7 @@ def load(path: str | Path) -> Configuration:
 
 def written(configuration: Configuration) -> bytes:
     """The JSON in which a configuration is kept, or passed on to another process."""
-    return json_of(plain(configuration, defaults=False)).encode()
+    return text_of(configuration).encode()
 
 
 def read(text: bytes) -> Configuration:

@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.events import (
     AliasEvent,
@@ -24,6 +23,7 @@ from ruamel.yaml.events import (
 )
 
 from apigateway.config.document import MAX_DEPTH, Document, pointer_to, text_fault
+from apigateway.config.yaml_scanning import parser_of_yaml
 from apigateway.errors import ConfigurationRefused
 
 _WORDS: dict[str, bool | None] = {
@@ -41,7 +41,7 @@ _NOT_FINITE = re.compile(r"[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN)")
 def read_yaml(text: str, file: str) -> Document:
     """The one document of a text. What is wrong is in its problems; nothing is raised."""
     document = Document(file)
-    parser = YAML(typ="safe", pure=True)
+    parser = parser_of_yaml()
     try:
         _Reader(document, parser.parse(text)).read()
     except MarkedYAMLError as error:

@@ -17,7 +17,7 @@ from apigateway.config.model import Configuration
 from apigateway.config.revision import withheld
 from apigateway.dataplane.building import Building, Built, Candidate, PreparedRevision
 from apigateway.dataplane.certificates import CertificateRefused
-from apigateway.dataplane.deployment import Deployment, Means
+from apigateway.dataplane.deployment import Deployment, Means, let_go
 from apigateway.dataplane.driver import WorkerDriver
 from apigateway.dataplane.listener import Listener
 from apigateway.dataplane.listener_tls import ListenerTlsContext, Prepared
@@ -63,7 +63,7 @@ class Worker(Service):
         self._states = states
         self._prepare = prepare
         self._taken = taken
-        self._first = first
+        self._first: Candidate | None = first
         self._configuration = first.configuration
         self._deployments: list[Deployment] = []
         self._lock = DeferredLock()
@@ -99,7 +99,10 @@ class Worker(Service):
 
     async def start(self) -> None:
         """Deploy the first revision, then accept. ConfigurationRefused where it cannot be provisioned."""
-        self._swap(await self._build(self._first))
+        first, self._first = self._first, None  # which may go when another one is taken
+        assert first is not None
+        self._swap(await self._build(first))
+        del first
         for bound in self.bound:
             bound.port = await bound.endpoint.listen(bound.listener)
         self._why_not_ready = ""
@@ -247,6 +250,7 @@ class Worker(Service):
         if deployment is not None and deployment in self._deployments:
             self._deployments.remove(deployment)
             deployment.close()
+            Deferred.fromCoroutine(let_go(deployment.members, self._means))
         self._forget()
 
     def _forget(self) -> None:

@@ -1,4 +1,4 @@
-"""The same over TLS by the loop: what differs is how a connection ends."""
+"""The same over TLS by the loop: what differs is how a connection is read, and how it ends."""
 
 from __future__ import annotations
 
@@ -14,11 +14,16 @@ from zope.interface import implementer
 
 from apigateway.transport.native import HIGH_WATER, LOW_WATER, Build, Made, NativeTransport, _discard
 
+# What was decrypted last, of whichever connection: it is read out before the loop decrypts any more.
+_DECRYPTED = memoryview(bytearray(HIGH_WATER))
+
 
 @implementer(ISSLTransport)
 class NativeTlsTransport(NativeTransport):  # type: ignore[override]
     """One TLS connection, from the end of its handshake.
 
+    - uvloop takes it for an `asyncio.BufferedProtocol`. For any other it has 256 KiB allocated at every read, however
+      little came.
     - A peer that ends without close_notify gives ConnectionLost, not ConnectionDone: the end of what it sent
       may have been cut off (RFC 8446 6.1). uvloop tells; asyncio's own loop takes one for the other.
     - `loseConnection` lets the TLS layer drain before it closes, because the loop's shutdown timeout would cut
@@ -40,6 +45,12 @@ class NativeTlsTransport(NativeTransport):  # type: ignore[override]
 
     def _take_what_came(self) -> None:
         """What is left in the kernel is encrypted."""
+
+    def get_buffer(self, hint: int) -> memoryview:
+        return _DECRYPTED
+
+    def buffer_updated(self, count: int) -> None:
+        self.data_received(bytes(_DECRYPTED[:count]))
 
     def eof_received(self) -> bool:
         self._close_notify = True

@@ -15,6 +15,8 @@ from twisted.internet.error import ReactorAlreadyInstalledError
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from apigateway.transport.heap import keep_large_blocks_apart
+
 log = Logger()
 
 SHORTAGE_TOLD_EVERY = 10.0
@@ -28,6 +30,7 @@ def install() -> None:
     """
     if "twisted.internet.reactor" in sys.modules:
         raise ReactorAlreadyInstalledError("reactor already installed")
+    keep_large_blocks_apart()
     loop = _new_loop()
     loop.set_exception_handler(report)
     asyncio.set_event_loop(loop)

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import gc
+import itertools
 from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 import pytest_twisted
 from toolkit.stage import Stage
 from toolkit.waiting import until
+from twisted.internet.defer import Deferred, succeed
 
-from apigateway.dataplane.deployment import Deployment
+from apigateway.dataplane.deployment import SLICE, Deployment, Means, let_go
 from apigateway.flow.drafting import Draft
 from apigateway.flow.plan import Plan
 
@@ -28,29 +32,64 @@ def count(kind: type) -> int:
     return sum(type(each) is kind for each in gc.get_objects())
 
 
-@pytest_twisted.ensureDeferred
-async def test_it_goes_without_the_collector(stage: Stage, no_collector: None) -> None:
-    origin = await stage.origin()
-    settings = {
-        "upstreams": [{"name": "up", "targets": [{"url": origin.url}]}],
+def settings_of(url: str, name: str, *, header: str = "X-Client") -> dict[str, Any]:
+    return {
+        "upstreams": [{"name": "up", "targets": [{"url": url}]}],
         "apis": [{
             "name": "a", "base_path": "/",
             "pre_flow": {"request": [
                 {"policy": "rate-limit", "with": {"limit": 1000, "per": "1m", "by": "ip"}},
-                {"policy": "set-headers", "with": {"set": {"X-Client": "{client.ip}"}}},
+                {"policy": "set-headers", "with": {"set": {header: "{client.ip}"}}},
             ]},
             "conditional_flows": [{"name": "some", "when": 'request.method == "GET"', "request": []}],
             "routes": [
-                {"name": "r", "match": {"path_prefix": "/", "when": 'request.query["x"] == ""'}, "upstream": "up"},
+                {"name": name, "match": {"path_prefix": "/", "when": 'request.query["x"] == ""'}, "upstream": "up"},
             ],
         }],
     }
-    gateway = await stage.serve(settings)
+
+
+KINDS = (Deployment, Draft, Plan)
+# Its plans: of the route, and of what matches none.
+ONE = [1, 1, 2]
+
+
+@pytest_twisted.ensureDeferred
+async def test_it_goes_without_the_collector(stage: Stage, no_collector: None) -> None:
+    origin = await stage.origin()
+    gateway = await stage.serve(settings_of(origin.url, "r"))
+    gc.unfreeze()  # what it began with is settled then, and has to go as well
     for number in range(4):
-        settings["apis"][0]["routes"][0]["name"] = f"r{number}"
-        gateway.write(settings)
+        gateway.write(settings_of(origin.url, f"r{number}"))
         assert (await gateway.reload())["taken"]
         assert (await stage.ask("GET", "/")).status == 200
-    # The newest alone, once its exchanges are logged; what the gateway began with was taken for settled, and is out of
-    # sight. Its plans: of the route, and of what matches none.
-    await until(lambda: [count(kind) for kind in (Deployment, Draft, Plan)] == [1, 1, 2], "the old ones are gone")
+    # Once its exchanges are logged.
+    await until(lambda: [count(kind) for kind in KINDS] == ONE, "the newest alone is left")
+
+
+@pytest_twisted.ensureDeferred
+@pytest.mark.parametrize("header", ["not a name", "X-{"])
+async def test_what_was_refused_goes_without_it_too(stage: Stage, no_collector: None, header: str) -> None:
+    origin = await stage.origin()
+    gateway = await stage.serve(settings_of(origin.url, "r"))
+    gc.unfreeze()
+    for number in range(3):
+        gateway.write(settings_of(origin.url, f"r{number}", header=header))
+        assert not (await gateway.reload())["taken"]
+    await until(lambda: [count(kind) for kind in KINDS] == ONE, "what runs alone is left")
+
+
+@pytest_twisted.ensureDeferred
+async def test_members_go_in_turns() -> None:
+    asked: list[int] = []
+    members: list[object] = [object() for _ in range(1050)]
+
+    def turn() -> Deferred[None]:
+        asked.append(len(members))
+        return succeed(None)
+
+    ticks = itertools.count()
+    means = SimpleNamespace(turn=turn, clock=SimpleNamespace(monotonic=lambda: next(ticks) * SLICE * 0.4))
+    await let_go(members, cast(Means, means))
+    assert members == [] and asked[0] == 1050 and len(asked) > 2
+    assert asked == sorted(asked, reverse=True)

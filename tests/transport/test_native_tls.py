@@ -83,6 +83,23 @@ async def test_backpressure_both_ways(
     assert told == ["pause", "resume"]
 
 
+@ensureDeferred
+async def test_what_came_on_one_connection_is_never_told_to_another(
+    sockets: Sockets, server_tls: ssl.SSLContext, client_tls: ssl.SSLContext
+) -> None:
+    port, _ = await sockets.serve(Echo, ssl_context=server_tls)
+    letters = b"abcd"
+    clients = [
+        await sockets.connect(port, ssl_context=client_tls, server_hostname="a.test") for _ in letters
+    ]
+    for _ in range(10):
+        for client, letter in zip(clients, letters, strict=True):
+            client.transport.write(bytes([letter]) * 30_000)
+        await pause(0)
+    for client, letter in zip(clients, letters, strict=True):
+        assert await client.until(300_000) == bytes([letter]) * 300_000
+
+
 def read_to_end(client: ssl.SSLSocket) -> tuple[int, bool]:
     """How much came, and whether close_notify ended it."""
     total = 0
