@@ -73,6 +73,35 @@ class Decision(NamedTuple):
     standings: tuple[Standing, ...]
 
 
+class Quota(NamedTuple):
+    """One rule of a quota: at most `limit` units between two edges of a calendar.
+
+    key: names the counter. edges: wall seconds, rising, at which windows begin; the store counts in the window that its
+    own clock is in, and the last edge only ends one. (): one window that is never renewed.
+    """
+
+    key: str
+    limit: int
+    edges: tuple[float, ...] = ()
+
+
+class Usage(NamedTuple):
+    """What a counter of a quota holds: units used in the window that begins at `begins` (wall seconds; 0.0 for one that
+    is never renewed) and ends at `ends` (None: never)."""
+
+    key: str
+    used: int
+    begins: float
+    ends: float | None
+
+
+class Capacity(NamedTuple):
+    """One rule of a limit on what runs at once. key: names the leases that are counted together; at most `limit`."""
+
+    key: str
+    limit: int
+
+
 class StoreUnavailable(Exception):
     """The state store did not answer in time or at all; what then happens is the policy's on_store_failure."""
 
@@ -101,8 +130,56 @@ class IStateStore(Interface):
     def add(key: str, value: bytes, seconds: float) -> bool | Awaitable[bool]:
         """Set a value only where there is none; tells whether it was set. One atomic step."""
 
+    def swap(
+        key: str, expected: bytes | None, value: bytes | None, seconds: float = 0.0
+    ) -> bool | Awaitable[bool]:
+        """Where the key holds `expected` (None: nothing), set a value that ends after so many seconds, or forget the
+        key (value None); tells whether it was so. One atomic step."""
+
     def remove(key: str) -> None | Awaitable[None]:
         """Forget a key."""
+
+    def lease(
+        capacities: Sequence[Capacity], holder: str, seconds: float
+    ) -> Decision | Awaitable[Decision]:
+        """Take a place in every capacity, or in none when one of them is full; one atomic step. It is given back by
+        `release`, or by itself after so many seconds unless renewed. holder: unique; who asks again with it has the
+        same place. In a standing: remaining places; reset_after is 0.0, and retry_after of a full one the seconds until
+        the first place is given back by itself."""
+
+    def renew(keys: Sequence[str], holders: Sequence[str], seconds: float) -> None | Awaitable[None]:
+        """Pairs of key and holder: leases that still exist end after so many seconds from now."""
+
+    def release(keys: Sequence[str], holder: str) -> None | Awaitable[None]:
+        """Give a holder's places back; harmless where they are gone."""
+
+
+class IQuotaStore(Interface):
+    """Counters that people agreed on: they outlive restarts. As IStateStore, results or Deferreds of them."""
+
+    def consume(quotas: Sequence[Quota], cost: int = 1) -> Decision | Awaitable[Decision]:
+        """Use `cost` units of every quota, or of none when one of them refuses; one atomic step. In a standing,
+        reset_after is the seconds to the window's end (inf: never renewed), and retry_after the same where it refused
+        (inf where waiting does not help)."""
+
+    def usage(quotas: Sequence[Quota]) -> Sequence[Usage] | Awaitable[Sequence[Usage]]:
+        """What is used in the windows that now is in; uses nothing."""
+
+    def used_by(prefix: str, most: int) -> Sequence[Usage] | Awaitable[Sequence[Usage]]:
+        """The counters whose key begins so, at most so many, in no order."""
+
+    def reset(key: str) -> bool | Awaitable[bool]:
+        """Forget what was used; tells whether there was anything."""
+
+
+class INotices(Interface):
+    """Short news among all workers of an environment, now; who is not there does not hear them later."""
+
+    def tell(topic: str, body: bytes) -> None:
+        """Tell all workers, this one among them. Never fails; may be lost."""
+
+    def hear(topic: str, callable: Callable[[bytes], None]) -> Callable[[], None]:
+        """Have it called with each; returns what ends that. Called with b"" where news may have been missed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,12 +265,16 @@ class IEventLog(Interface):
 Facts = dict[str, Any]
 
 
+class Unavailable(Exception):
+    """Nobody is there who could do it; one of several workers may be soon."""
+
+
 class IWorker(Interface):
     """What a worker shows and lets its operators do; the management API is a thin skin over it.
 
     Results are values made of dict, list, str, int, float, bool, None, ready for JSON; those of status, configuration,
     upstreams, drain_target and explain may be awaitables of them, where several workers are asked.
-    LookupError where an upstream or target of that name does not exist.
+    LookupError where an upstream or target of that name does not exist; Unavailable where no worker answers.
     """
 
     def live() -> bool:
@@ -212,7 +293,7 @@ class IWorker(Interface):
         """Each upstream with its targets: health, why, active exchanges, pooled connections, draining."""
 
     def reload() -> Awaitable[dict[str, Any]]:
-        """Build the revision anew and swap; {"taken": bool, "digest": str, "problems": [...]}."""
+        """Build the revision anew and swap; see `outcome_of_reload`."""
 
     def drain_target(upstream: str, target: str, draining: bool) -> Facts | Awaitable[Facts]:
         """Stop (or go on) choosing a target; running exchanges end by themselves. Returns the target."""
