@@ -10,7 +10,7 @@ from typing import Any
 from zope.interface import implementer
 
 from apigateway.flow.exchange import Exchange
-from apigateway.flow.expression import Expression, check_result
+from apigateway.flow.expression import Expression, check_result, expression_of
 from apigateway.flow.expression_tokens import next_token
 from apigateway.flow.faults import BAD_REQUEST, INTERNAL, Fault
 from apigateway.flow.interfaces import ITextTemplate
@@ -77,7 +77,7 @@ def _parse(source: str, around: Surroundings) -> list[str | Expression]:
             raise ValueError(f"a lone '}}' at character {at + 1}; write '}}}}' for a brace")
         else:
             end = _end_of_expression(source, at)
-            expression = Expression(source[at + 1 : end].strip(), around)
+            expression = expression_of(source[at + 1 : end].strip(), around)
             check_result(expression, _RENDERED, "text")
             parts.append(expression)
             at = end + 1
