@@ -37,8 +37,9 @@ class Deadline:
         self.when = inf
 
     def stop(self) -> None:
-        """Do not expire any more, and leave no timer behind."""
+        """Do not expire any more, and leave no timer behind; the last call. Who waited is let go: he holds this."""
         self.when = self._armed = inf
+        self._expired = _nothing
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
@@ -59,3 +60,7 @@ class Deadline:
             self._expired()
         else:
             self._arm(self.when)
+
+
+def _nothing() -> None:
+    """Nobody waits."""

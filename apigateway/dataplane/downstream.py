@@ -91,7 +91,13 @@ class Downstream:
         elif self._machine is not None:
             self._machine.client_gone()
         if self._machine is None:
-            self._listener.lost(self)
+            self._lost()
+
+    def _lost(self) -> None:
+        """Connection and exchange are over. Nothing here holds itself any more: it goes without the collector."""
+        self._tunnel = None
+        self._wire.close()
+        self._listener.lost(self)
 
     def pauseProducing(self) -> None:
         """The client does not read: what is written would pile up."""
@@ -261,7 +267,7 @@ class Downstream:
             self._read_or_not()
         if self._tunnel is not None:
             if self._closed:
-                self._listener.lost(self)
+                self._lost()
         elif not self._pumping and not self._closed:
             self._pump(())
 

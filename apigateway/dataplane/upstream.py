@@ -48,8 +48,8 @@ class UpstreamConnection:
         self._keeper = keeper
         self.address = address
         self._wire = Http1Client(UPSTREAM_LIMITS)
+        self._timers = timers
         self._now = now
-        self._deadline = Deadline(timers, now, self._expired)
         self._machine: Attempting | None = None
         self._response_timeout = self._idle_timeout = 0.0
         self._latest = 0.0
@@ -83,6 +83,8 @@ class UpstreamConnection:
         self.connectionMade()
 
     def connectionMade(self) -> None:
+        # Only now: who never came to be connected would not let go of it.
+        self._deadline = Deadline(self._timers, self._now, self._expired)
         self.transport.registerProducer(self, True)
 
     def dataReceived(self, data: bytes) -> None:
@@ -124,14 +126,18 @@ class UpstreamConnection:
         self._deadline.stop()
         self._keeper.lost(self)
         if self._tunnel is not None:
-            self._tunnel.upstream_lost()
-        if self._machine is None:
-            return
+            tunnel, self._tunnel = self._tunnel, None
+            tunnel.upstream_lost()
+        if self._machine is not None:
+            self._lost_by(self._machine, reason)
+        self._wire.close()
+
+    def _lost_by(self, machine: Attempting, reason: Failure) -> None:
         for event in self._wire.eof():
             # A body that the close ends is complete only where it was a close: a reset may have cut it anywhere, and so
             # may the loss of a TLS connection that was not closed by TLS (RFC 9112 8, 9.8).
             if isinstance(event, MessageEnd) and reason.check(ConnectionDone):
-                self._complete(self._machine, event)
+                self._complete(machine, event)
                 return
         if self._head_seen:
             self._fail(AttemptFailure(faults.INCOMPLETE_RESPONSE, "", True, "closed inside the response"))

@@ -60,7 +60,7 @@ class Attempt:
         self._tls = tls
         self._settled = False
         self._timer = loop.call_later(timeout, self._late)
-        self._task = loop.create_task(self._dial())
+        self._task: asyncio.Task[None] | None = loop.create_task(self._dial())
         self._task.add_done_callback(self._dialled)
 
     async def _dial(self) -> None:
@@ -96,6 +96,7 @@ class Attempt:
             self.connected.callback(result)  # a Failure turns to the errbacks
 
     def _dialled(self, task: asyncio.Task[None]) -> None:
+        self._task = None  # its exception's traceback holds this attempt
         if task.cancelled():
             return
         exc = task.exception()
@@ -109,7 +110,8 @@ class Attempt:
         self._end(error.ConnectingCancelledError(address_of(self._place)))
 
     def _end(self, why: Exception) -> None:
-        self._task.cancel()
+        if self._task is not None:
+            self._task.cancel()
         self._settle(Failure(why))
 
 

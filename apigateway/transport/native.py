@@ -64,6 +64,10 @@ def _discard(data: object) -> None:
     """Takes what is written to, or arrives at, a connection that is over."""
 
 
+def _built(address: IAddress) -> None:
+    """Takes the place of what built the protocol, which may hold the protocol."""
+
+
 def _nothing() -> None:
     """Pauses and resumes the reading of a connection that has nothing left to read."""
 
@@ -153,7 +157,8 @@ class NativeTransport(asyncio.BaseProtocol):
     def _build_protocol(self, native: asyncio.Transport) -> IProtocol:
         name = native.get_extra_info("peername")
         # None: the peer reset the connection before it was accepted.
-        protocol = None if name is None else self._build(self.getPeer())
+        build, self._build = self._build, _built
+        protocol = None if name is None else build(self.getPeer())
         if protocol is None:
             raise error.NoProtocol()
         self._protocol = protocol
@@ -215,6 +220,8 @@ class NativeTransport(asyncio.BaseProtocol):
                 protocol.connectionLost(Failure(self._reason(exc)))
         except Exception:
             log.failure("connectionLost failed")
+        # The loop's transport holds this one, too (with TLS, for good).
+        self._native = self._out = None
 
     def _take_what_came(self) -> None:
         """A write failed because the peer has closed. What it said before that is still in the kernel, and is often

@@ -29,6 +29,18 @@ class Parser(Protocol):
     def feed_data(self, data: bytes) -> None: ...
 
 
+class _Closed:
+    """Takes the place of the parser of a body that is not read on."""
+
+    __slots__ = ()
+
+    def feed_data(self, data: bytes) -> None:
+        """Nothing."""
+
+
+_CLOSED: Final = _Closed()
+
+
 class ChunkedBody:
     """One chunked body: octets in; `take` gives the content that came, `end` its end with the trailer fields.
 
@@ -57,7 +69,7 @@ class ChunkedBody:
         self._left = 0  # octets of a chunk and of the CRLF behind it
         self._tail = b"\r\n"  # what came last, from the last chunk's line on
         self._trailing = self._complete = self.ended = False
-        self._parser = parser(self)
+        self._parser: Parser = parser(self)
         self._parser.feed_data(head)
         self._count = 0
 
@@ -90,6 +102,10 @@ class ChunkedBody:
             return END
         trailers = allowed_trailers([(name, value.rstrip(b" \t")) for name, value in self._lines])
         return MessageEnd(Headers(trailers)) if trailers else END
+
+    def close(self) -> None:
+        """No more of it is read. The parser calls this body, and holds it."""
+        self._parser = _CLOSED
 
     # ---- inside
 

@@ -252,7 +252,7 @@ class Http1Reader:
         self._events.append(self._refusal(refusal))
         self._state = FAILED
         self._parser = None
-        self._chunked = None
+        self._forget_chunked()
         self._forget_data()
 
     def _forget_data(self) -> None:
@@ -263,6 +263,16 @@ class Http1Reader:
         rest = self._data[self._at :]
         self._forget_data()
         return rest
+
+    def close(self) -> None:
+        """The connection is over, and nothing more will come. A parser holds who it calls."""
+        self._parser = None
+        self._forget_chunked()
+
+    def _forget_chunked(self) -> None:
+        if self._chunked is not None:
+            self._chunked.close()
+            self._chunked = None
 
     # ---- the parts of a message
 
@@ -375,7 +385,8 @@ class Http1Reader:
         self._events.append(end)
         self._state = DONE
         self._parser = None
-        self._chunked = None
+        if self._chunked is not None:
+            self._forget_chunked()
         self._on_end()
 
     # ---- called by httptools
