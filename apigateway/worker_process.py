@@ -5,6 +5,7 @@ DESCRIPTOR: of its end of the control channel.
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 import sys
@@ -16,7 +17,9 @@ from apigateway.transport import reactor as native_reactor
 
 
 def main(descriptor: int) -> None:
-    """Run until the supervisor says otherwise, or is gone."""
+    """Run until the supervisor says otherwise, or is gone. Exits with 1 where it could not start."""
+    # What is imported and built stays: until it serves, looking for garbage finds none.
+    gc.disable()
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR2):
         signal.signal(number, signal.SIG_IGN)
     native_reactor.install()
@@ -29,8 +32,10 @@ def main(descriptor: int) -> None:
     end = socket.socket(fileno=descriptor)
     end.set_inheritable(False)
     reactor: Any = installed
-    reactor.callWhenRunning(WorkerProcess(reactor).begin, end)
+    process = WorkerProcess(reactor)
+    reactor.callWhenRunning(process.begin, end)
     reactor.run(installSignalHandlers=False)
+    sys.exit(process.status)
 
 
 if __name__ == "__main__":

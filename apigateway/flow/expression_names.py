@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import cel
 import re2  # type: ignore[import-untyped]
 
+from apigateway.flow.cel_alone import cel
 from apigateway.flow.exchange import Exchange
 from apigateway.flow.expression_tokens import (
     END,

@@ -20,7 +20,7 @@ from apigateway.config.model import ManagementToken
 from apigateway.manager.explain_call import ExplainCall, read_body, read_query
 from apigateway.manager.guard import Guard
 from apigateway.manager.problems import Refused, json_answer, problem_answer
-from apigateway.ports.interfaces import IEventLog, IWorker
+from apigateway.ports.interfaces import IEventLog, IWorker, Unavailable
 
 T = TypeVar("T")
 
@@ -136,6 +136,12 @@ class WorkerApi:
     def refused(self, request: Any, failure: Failure) -> bytes:
         refused: Any = failure.value
         return problem_answer(request, refused)
+
+    @app.handle_errors(Unavailable)
+    def unavailable(self, request: Any, failure: Failure) -> bytes:
+        """Nobody is there now (RFC 9110 15.6.4)."""
+        request.setHeader(b"retry-after", b"1")
+        return problem_answer(request, Refused(503, str(failure.value)))
 
     @app.handle_errors(HTTPException)
     def unmatched(self, request: Any, failure: Failure) -> bytes:

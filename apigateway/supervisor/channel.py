@@ -19,7 +19,10 @@ MOST_WAITING = 1024 * 1024
 
 
 class Channel(asyncio.Protocol):
-    """One end. received: called with each message; lost: called once, when the other end is gone."""
+    """One end. received: called with each message; lost: called once, when the other end is gone.
+
+    What `received` raises is logged, and ends nothing: a worker without its channel would have to end.
+    """
 
     def __init__(self, received: Callable[[Message], None], lost: Callable[[], None]) -> None:
         self._received, self._lost = received, lost
@@ -54,22 +57,25 @@ class Channel(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         try:
             for message in self._decoder.feed(data):
-                self._received(message)
+                self._tell_received(message)
         except BadFrame as error:
             log.error("the control channel is broken: {why}", why=str(error))
-            if self._transport is not None:
-                self._transport.abort()
+            self.close()  # what was said before is still sent: perhaps it is why
+
+    def _tell_received(self, message: Message) -> None:
+        try:
+            self._received(message)
+        except Exception:
+            log.failure("a message over the control channel failed: {kind}", kind=type(message).__name__)
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._transport = None
         self._lost()
 
 
-async def open_channel(
-    loop: asyncio.AbstractEventLoop, end: socket.socket, received: Callable[[Message], None], lost: Callable[[], None]
-) -> Channel:
-    """The channel over one end of a socket pair, which it owns from here on."""
-    channel = Channel(received, lost)
+async def open_channel(loop: asyncio.AbstractEventLoop, end: socket.socket, channel: Channel) -> Channel:
+    """Opens a channel over one end of a socket pair, which it owns from here on. What comes may come before this
+    returns."""
     end.setblocking(False)
     await Deferred.fromFuture(loop.create_task(loop.create_unix_connection(lambda: channel, sock=end)))
     return channel

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.task import LoopingCall
-from twisted.python.failure import Failure
 
 from apigateway.adapters.snapshot import Sum
+from apigateway.adapters.system import ReactorTimers
 from apigateway.errors import ConfigurationRefused, Problem
-from apigateway.ports.interfaces import IEventLog
+from apigateway.ports.interfaces import IEventLog, Unavailable
 from apigateway.supervisor import messages
+from apigateway.supervisor.agreeing import Agreement, Running
 from apigateway.supervisor.backoff import Backoff
 from apigateway.supervisor.children import Children
 from apigateway.supervisor.covering import shares
+from apigateway.supervisor.repeating import repeating
 from apigateway.supervisor.running import Gone, RunningWorker
 from apigateway.supervisor.sockets import SocketTable
 from apigateway.transport.reactor import loop_of
@@ -25,16 +26,10 @@ LOOK_EVERY = 0.5
 SILENT_AFTER = 2.0
 # A process that was stopped by an operator may be let go on; one whose loop is stuck does not come back.
 KILL_AFTER = 60.0
+# Who dies so often before it was ready for the first time will not be ready, whatever the reason.
+DEATHS_AT_START = 3
 # What is given to workers that end beyond their own limit.
 END_MARGIN = 5.0
-
-
-@dataclass(frozen=True)
-class Running:
-    """The configuration that all are to serve. number: one more with every one that was tried."""
-
-    number: int
-    body: bytes
 
 
 class Slot:
@@ -58,22 +53,22 @@ class Crew:
         self._reactor, self._events, self._path, self._sockets = reactor, events, path, sockets
         self._loop = loop_of(reactor)
         self._children = Children(self._loop)
-        self.running = running
-        self._tried = running.number
+        self.agreement = Agreement(running, lambda: self.workers, ReactorTimers(reactor), events)
         self.slots = [Slot() for _ in range(workers)]
         self.sum = Sum()
-        self.drained: set[tuple[str, str]] = set()
+        self._drained: set[tuple[str, str]] = set()
         self._ids = 0
-        self.stopping = False
+        self.stopping = self._gave_up = False
         self._first: Deferred[None] = Deferred()
         self._empty: Deferred[None] | None = None
-        self._look = LoopingCall(self._look_at_all)
+        self._look = repeating(self._look_at_all)
         self._looked = 0.0
 
     # ---- life
 
     def begin(self) -> Deferred[None]:
-        """Begin all. Fires when each has been ready once; ConfigurationRefused where one could not provision."""
+        """Begin all. Fires when each has been ready once; ConfigurationRefused where one could not provision, or dies
+        again and again."""
         self._looked = self._reactor.seconds()
         for number in range(len(self.slots)):
             self._begin(number)
@@ -83,12 +78,11 @@ class Crew:
     def _begin(self, number: int) -> None:
         slot = self.slots[number]
         slot.timer = None
-        slot.backoff.began(self._reactor.seconds())
         self._ids += 1
         worker = slot.worker = RunningWorker(self._ids, number, self._reactor, self._loop, self)
+        running = self.agreement.running
         first = messages.Begin(
-            number, self.running.number, self._path, self._sockets.descriptors(), [number],
-            [list(pair) for pair in sorted(self.drained)], self.running.body,
+            number, running.number, self._path, self._sockets.descriptors(), [number], self._pairs(), running.body
         )
         try:
             worker.begin(self._children, first)
@@ -106,7 +100,7 @@ class Crew:
                 slot.timer.cancel()
                 slot.timer = None
         for worker in self.workers:
-            worker.send(messages.Drain(handed_over))
+            worker.leave(handed_over=handed_over)
         # Their own descriptors are enough for them. Nobody is to come to a socket that only we hold.
         self._sockets.close()
         if self.workers:
@@ -142,34 +136,63 @@ class Crew:
     def heard(self, worker: RunningWorker, message: messages.Message) -> None:
         """See Told."""
         if worker.silent:
-            worker.silent = False
-            self._events.event("info", "worker answers again", slot=worker.slot, pid=worker.pid)
-            self._share_out()
+            self._answers_again(worker)
         match message:
             case messages.Ready():
                 self._is_ready(worker)
+            case messages.Alive():
+                self.agreement.is_there(worker)
+            case messages.Prepared(preparation):
+                self.agreement.voted(worker, preparation, [])
+            case messages.Refused(preparation, problems):
+                self.agreement.voted(worker, preparation, problems)
+            case messages.Committed(preparation):
+                self.agreement.committed(worker, preparation)
             case messages.Failed(problems):
                 self._failed(worker, problems)
             case messages.Figures(body):
                 self.sum.tell(worker.id, body)
             case messages.Leaving():
-                self._share_out()
+                self._is_away(worker)
+
+    def left(self, worker: RunningWorker) -> None:
+        """See Told."""
+        self._is_away(worker)
+
+    def _is_away(self, worker: RunningWorker) -> None:
+        """It is silent, or leaves: others accept for it, and nobody waits for it."""
+        self._share_out()
+        self.agreement.away(worker)
+
+    def _answers_again(self, worker: RunningWorker) -> None:
+        worker.silent = False
+        self._events.event("info", "worker answers again", slot=worker.slot, pid=worker.pid)
+        worker.send(messages.Drained(self._pairs()))
+        self._share_out()
 
     def _is_ready(self, worker: RunningWorker) -> None:
-        self.slots[worker.slot].was_ready = True
+        slot = self.slots[worker.slot]
+        slot.was_ready = True
+        slot.backoff.serves(self._reactor.seconds())
         self._events.event("info", "worker is ready", slot=worker.slot, pid=worker.pid)
+        worker.send(messages.Drained(self._pairs()))
         self._share_out()
-        self._catch_up(worker)
+        self.agreement.is_there(worker)
         if not self._first.called and all(slot.was_ready for slot in self.slots):
             self._first.callback(None)
 
     def _failed(self, worker: RunningWorker, problems: list[str]) -> None:
         if not self._first.called:
-            self._first.errback(ConfigurationRefused(Problem("", text) for text in dict.fromkeys(problems)))
+            self._give_up(problems)
         else:
             self._events.event(
                 "error", "worker could not start", slot=worker.slot, pid=worker.pid, problems=problems
             )
+
+    def _give_up(self, problems: Iterable[str]) -> None:
+        """The first start is over, and nobody is begun any more."""
+        self._gave_up = True
+        self._first.errback(ConfigurationRefused(Problem("", text) for text in dict.fromkeys(problems)))
 
     def ended(self, worker: RunningWorker, code: int) -> None:
         """See Told: begin another one in its place."""
@@ -178,17 +201,25 @@ class Crew:
             return
         slot.worker = None
         self.sum.gone(worker.id)
-        if self.stopping or (self._first.called and not slot.was_ready and worker.problems):
+        self.agreement.gone(worker)
+        if self.stopping or self._gave_up:
             self._see_whether_empty()
             return
-        pause = slot.backoff.pause(self._reactor.seconds())
+        accident = code != 0 or not worker.told_to_end
+        pause = slot.backoff.pause(self._reactor.seconds()) if accident else 0.0
+        if not self._first.called and not slot.was_ready and slot.backoff.deaths >= DEATHS_AT_START:
+            times = f"{slot.backoff.deaths} times before it was ready"
+            self._give_up([f"worker {worker.slot} ended {times}, at last with status {code}"])
+            return
+        self._begin_again(worker, slot, pause, "error" if accident else "warn", code)
+
+    def _begin_again(self, worker: RunningWorker, slot: Slot, pause: float, level: str, code: int) -> None:
+        self._events.event(
+            level, "worker ended", slot=worker.slot, pid=worker.pid, status=code, again_in=pause
+        )
         slot.restarts += 1
         slot.begins_at = self._reactor.seconds() + pause
         slot.timer = self._reactor.callLater(pause, self._begin, worker.slot)
-        self._events.event(
-            "warn" if code == 0 else "error", "worker ended", slot=worker.slot, pid=worker.pid, status=code,
-            again_in=pause,
-        )
         self._share_out()
 
     def _see_whether_empty(self) -> None:
@@ -214,88 +245,57 @@ class Crew:
             self._look_at(worker, now - worker.heard)
 
     def _look_at(self, worker: RunningWorker, quiet: float) -> None:
+        now = self._reactor.seconds()
         if quiet > KILL_AFTER:
-            self._events.event("error", "silent worker is killed", slot=worker.slot, pid=worker.pid, seconds=quiet)
-            worker.kill()
+            self._kill(worker, "silent worker is killed", quiet)
+        elif worker.state == "starting" and now - worker.began > KILL_AFTER:
+            self._kill(worker, "worker is killed, since it does not come to serve", now - worker.began)
         elif quiet > SILENT_AFTER and worker.state == "ready" and not worker.silent:
-            worker.fall_silent()
+            worker.silent = True
             self._events.event("error", "worker is silent, others accept for it", slot=worker.slot, pid=worker.pid)
-            self._share_out()
-        else:
-            self._catch_up(worker)
+            self._is_away(worker)
 
-    # ---- revisions
+    def _kill(self, worker: RunningWorker, why: str, seconds: float) -> None:
+        self._events.event("error", why, slot=worker.slot, pid=worker.pid, seconds=round(seconds, 1))
+        worker.kill()
 
-    async def take(self, body: bytes) -> list[str]:
-        """Have all serve a configuration, or none: what is wrong with it, nothing where it is served.
+    # ---- drained targets
 
-        Who is not there, or too late, is not waited for: it is brought to what was decided when it is back.
-        """
-        self._tried += 1
-        number, asked = self._tried, self.accepting
-        votes = await DeferredList([one.prepare(number, body) for one in asked], consumeErrors=True)
-        self._end_who_hangs(asked, votes)
-        prepared = [one for one, (voted, vote) in zip(asked, votes, strict=True) if voted and not vote]
-        problems = list(dict.fromkeys(text for voted, vote in votes if voted for text in vote))
-        if not prepared and not problems:
-            problems = ["/: no worker is there to take it"]
-        if problems:
-            for one in asked:
-                one.send(messages.Discard(number))
-            return problems
-        self.running = Running(number, body)
-        for one in prepared:
-            one.commit(number)
-        return []
+    @property
+    def drained(self) -> frozenset[tuple[str, str]]:
+        """Pairs of upstream and target that operators have drained."""
+        return frozenset(self._drained)
 
-    def _end_who_hangs(self, asked: list[RunningWorker], votes: list[Any]) -> None:
-        """Who is there and gave no vote is stuck in what it prepares, and would keep all that come after waiting."""
-        for one, (voted, _) in zip(asked, votes, strict=True):
-            if not voted and one.accepting:
-                self._events.event("error", "worker does not answer, and is begun anew", slot=one.slot, pid=one.pid)
-                one.kill()
+    @drained.setter
+    def drained(self, pairs: Iterable[tuple[str, str]]) -> None:
+        """All are told: who starts, or is silent, finds it when it reads, and is told once more then."""
+        self._drained = set(pairs)
+        for worker in self.workers:
+            worker.send(messages.Drained(self._pairs()))
 
-    def _catch_up(self, worker: RunningWorker) -> None:
-        """Bring one to what the others serve."""
-        if worker.accepting and worker.told != self.running.number:
-            running, worker.told = self.running, self.running.number
-            prepared = worker.prepare(running.number, running.body)
-            prepared.addCallbacks(self._caught_up, self._stays_behind, (worker, running.number), {}, (worker,), {})
-
-    def _caught_up(self, problems: list[str], worker: RunningWorker, number: int) -> None:
-        if number != self.running.number:
-            worker.send(messages.Discard(number))
-            worker.told = -1
-        elif problems:
-            self._events.event(
-                "error", "worker refuses what the others serve, and is begun anew", slot=worker.slot, pid=worker.pid,
-                problems=problems,
-            )
-            worker.kill()
-        else:
-            worker.commit(number)
-
-    def _stays_behind(self, failure: Failure, worker: RunningWorker) -> None:
-        failure.trap(Gone)
-        worker.told = -1
+    def _pairs(self) -> list[list[str]]:
+        return [list(pair) for pair in sorted(self._drained)]
 
     # ---- questions
 
     async def ask_all(self, what: str, *arguments: Any) -> list[tuple[RunningWorker, Any]]:
-        """What each answers; who does not is left out. LookupError where all that answer say so."""
+        """What each answers; who does not is left out. LookupError where all that answer say so; Unavailable where
+        nobody answers."""
         asked = [worker for worker in self.workers if worker.state != "starting"]
         answers = await DeferredList([one.ask(what, *arguments) for one in asked], consumeErrors=True)
         given = [(one, answer) for one, (fine, answer) in zip(asked, answers, strict=True) if fine]
         missing = [answer for fine, answer in answers if not fine and answer.check(LookupError)]
         if missing and not given:
             raise LookupError(str(missing[0].value))
+        if not given:
+            raise Unavailable("no worker answers")
         return given
 
     async def ask_any(self, what: str, *arguments: Any) -> Any:
-        """What the first one answers that does. Gone where nobody does."""
+        """What the first one answers that does. Unavailable where nobody does."""
         for worker in self.accepting:
             try:
                 return await worker.ask(what, *arguments)
             except Gone:
                 continue
-        raise Gone("no worker answers")
+        raise Unavailable("no worker answers")

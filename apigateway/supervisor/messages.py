@@ -2,10 +2,16 @@
 
 A frame: two lengths (u32, big endian), a head of JSON, a body of octets. What may be large (a configuration, figures)
 is the body: whoever reads it may do that in a thread.
+
+After an upgrade of the package, a worker that is begun again is newer than its supervisor. Traffic is to go on: so it
+serves, and says in the log that the program should be replaced, as long as both write the same messages (FORMAT). Where
+they do not, neither can know what the other means: it says so by Failed, and ends; those that run already go on, and
+accept for it. Frames, Hello and Failed stay as they are in every version, so that this can be said.
 """
 
 from __future__ import annotations
 
+import hashlib
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass, field, fields
@@ -27,12 +33,20 @@ class BadFrame(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class Hello:
+    """The first message. version: of the package; format: see FORMAT."""
+
+    version: str
+    format: str
+
+
+@dataclass(frozen=True, slots=True)
 class Begin:
-    """The first message: what to serve, and on which sockets.
+    """The second message: what to serve, and on which sockets.
 
     slot: the worker's own. number: of the configuration in the body, as config.last_good writes it. path: of its file.
     sockets: by `key_of` of the listeners, descriptors in the order of slots. accept: the slots to accept on. drained:
-    pairs of upstream and target.
+    see Drained.
     """
 
     slot: int
@@ -46,24 +60,29 @@ class Begin:
 
 @dataclass(frozen=True, slots=True)
 class Prepare:
-    """Build the configuration in the body beside the running one; answered by Prepared or Refused."""
+    """Build the configuration in the body beside the running one; answered by Prepared or Refused. What was prepared,
+    or is being, is let go of.
 
+    preparation: one more with each Prepare to this worker. number: of the configuration.
+    """
+
+    preparation: int
     number: int
     body: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
 class Commit:
-    """Swap to what was prepared."""
+    """Swap to what was prepared; answered by Committed."""
 
-    number: int
+    preparation: int
 
 
 @dataclass(frozen=True, slots=True)
 class Discard:
     """Let go of what was prepared, or is being."""
 
-    number: int
+    preparation: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +93,15 @@ class Accept:
 
 
 @dataclass(frozen=True, slots=True)
+class Drained:
+    """Choose these targets no more, and all others again. pairs: of upstream and target."""
+
+    pairs: list[list[str]]
+
+
+@dataclass(frozen=True, slots=True)
 class Ask:
-    """Answered by Answer. what: a method of IWorker, or "figures"."""
+    """Answered by Answer. what: a method of IWorker, or "figures", or "target" (one of an upstream)."""
 
     id: int
     what: str
@@ -121,15 +147,24 @@ class Failed:
 class Prepared:
     """It could swap at once."""
 
-    number: int
+    preparation: int
 
 
 @dataclass(frozen=True, slots=True)
 class Refused:
     """It cannot take it. problems: as texts."""
 
-    number: int
+    preparation: int
     problems: list[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """What it serves after a Commit: what was prepared, or what it served before where that was let go of."""
+
+    preparation: int
+    number: int
+    digest: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,10 +200,19 @@ class Leaving:
 
 
 Message = (
-    Begin | Prepare | Commit | Discard | Accept | Ask | Drain | Abort | Reopen
-    | Ready | Failed | Prepared | Refused | Answer | Alive | Figures | Leaving
+    Hello | Begin | Prepare | Commit | Discard | Accept | Drained | Ask | Drain | Abort | Reopen
+    | Ready | Failed | Prepared | Refused | Committed | Answer | Alive | Figures | Leaving
 )
 _KINDS: dict[str, Any] = {kind.__name__: kind for kind in Message.__args__}
+
+
+def _format() -> str:
+    kinds = [(name, [(one.name, str(one.type)) for one in fields(kind)]) for name, kind in sorted(_KINDS.items())]
+    return hashlib.sha256(repr(kinds).encode()).hexdigest()[:16]
+
+
+# The same where all kinds of messages and their fields are the same.
+FORMAT = _format()
 
 
 def encode(message: Message) -> bytes:

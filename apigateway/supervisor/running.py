@@ -6,18 +6,21 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 from collections.abc import Callable
 from typing import Any, Protocol
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from apigateway import __version__
 from apigateway.supervisor import messages
 from apigateway.supervisor.channel import Channel, open_channel
 from apigateway.supervisor.children import Children
+from apigateway.supervisor.interpreter import command
 
-# A large configuration is built in seconds; what policies fetch when they are provisioned may take longer.
-PREPARE_WITHIN = 30.0
+log = Logger()
+
 ANSWER_WITHIN = 2.0
 
 
@@ -31,6 +34,9 @@ class Told(Protocol):
     def heard(self, worker: RunningWorker, message: messages.Message) -> None:
         """A message that is no answer came."""
 
+    def left(self, worker: RunningWorker) -> None:
+        """It was told to end, or nothing is heard of it any more. Its end follows."""
+
     def ended(self, worker: RunningWorker, code: int) -> None:
         """The process is over; code as of Popen: negative for a signal. The last that is told of it."""
 
@@ -38,16 +44,17 @@ class Told(Protocol):
 class RunningWorker:
     """state: starting, ready, or leaving (it drains, or nothing is heard of it any more); `silent` beside that.
 
-    id: of this process among all that were ever begun. told: number of the configuration that it was last told to
-    serve; number, digest: of the one that it says it serves. heard: when it last said something, monotonic seconds.
+    id: of this process among all that were ever begun. number, digest: of the configuration that it says it serves.
+    began, heard: when that was, and when it last said something, monotonic seconds. told_to_end: by us, or as it says
+    by somebody else: then its end is no accident. problems: why it could not start.
     """
 
     def __init__(self, id: int, slot: int, reactor: Any, loop: Any, told: Told) -> None:
         self.id, self.slot = id, slot
         self.state = "starting"
-        self.silent = False
+        self.silent = self.told_to_end = False
         self.pid = 0
-        self.told = self.number = -1
+        self.number = -1
         self.digest = ""
         self.problems: list[str] = []
         self.accepts: list[int] = []
@@ -58,30 +65,33 @@ class RunningWorker:
         # Until the channel is open.
         self._unsent: list[messages.Message] | None = []
         self._asked: dict[int, Deferred[Any]] = {}
-        self._preparing: tuple[int, Deferred[list[str]]] | None = None
         self._ids = 0
 
     def begin(self, children: Children, first: messages.Begin) -> None:
         """Begin the process. Raises OSError."""
         ours, theirs = socket.socketpair()
         descriptors = {descriptor for several in first.sockets.values() for descriptor in several}
-        command = [sys.executable, "-P", "-m", "apigateway.worker_process", str(theirs.fileno())]
+        begun = command("apigateway.worker_process", str(theirs.fileno()))
         try:
-            self._process = children.begin(command, [theirs.fileno(), *descriptors], self._ended)
+            self._process = children.begin(begun, [theirs.fileno(), *descriptors], self._ended)
         except OSError:
             ours.close()
             raise
         finally:
             theirs.close()
-        self.pid, self.told, self.accepts = self._process.pid, first.number, first.accept
-        opening = Deferred.fromCoroutine(open_channel(self._loop, ours, self._received, self._lost))
-        opening.addCallback(self._opened, first)
+        self.pid, self.accepts = self._process.pid, first.accept
+        opening = Deferred.fromCoroutine(open_channel(self._loop, ours, Channel(self._received, self._lost)))
+        opening.addCallback(self._opened, first).addErrback(self._not_opened)
 
     def _opened(self, channel: Channel, first: messages.Begin) -> None:
         self._channel = channel
         unsent, self._unsent = self._unsent or [], None
-        for message in (first, *unsent):
+        for message in (messages.Hello(__version__, messages.FORMAT), first, *unsent):
             channel.send(message)
+
+    def _not_opened(self, failure: Failure) -> None:
+        log.failure("a worker could not be told what to do", failure)
+        self.kill()
 
     @property
     def accepting(self) -> bool:
@@ -103,20 +113,12 @@ class RunningWorker:
             self.accepts = slots
             self.send(messages.Accept(slots))
 
-    def prepare(self, number: int, body: bytes) -> Deferred[list[str]]:
-        """Have a configuration built beside the running one: fires with what is wrong, nothing where it is prepared.
-        Fails with Gone."""
-        self._give_up_preparing("another one is prepared")
-        answered: Deferred[list[str]] = Deferred()
-        self._preparing = (number, answered)
-        self.send(messages.Prepare(number, body))
-        late = self._reactor.callLater(PREPARE_WITHIN, self._give_up_preparing, "it did not answer in time")
-        return answered.addBoth(_stopped(late))
-
-    def commit(self, number: int) -> None:
-        """Have it serve what it prepared."""
-        self.told = number
-        self.send(messages.Commit(number))
+    def leave(self, *, handed_over: bool = True) -> None:
+        """Have it drain and end. handed_over: others accept for it already."""
+        self.told_to_end = True
+        self.send(messages.Drain(handed_over))
+        self.state = "leaving"
+        self._told_to.left(self)
 
     def ask(self, what: str, *arguments: Any) -> Deferred[Any]:
         """What it answers. LookupError where there is no such thing; Gone."""
@@ -133,20 +135,10 @@ class RunningWorker:
     def _no_answer(self, id: int) -> None:
         self._asked.pop(id).errback(Gone(f"worker {self.slot} did not answer"))
 
-    def fall_silent(self) -> None:
-        """Nothing was heard for too long: who waits for it waits in vain."""
-        self.silent = True
-        self._give_up_preparing("it is silent")
-
     def kill(self) -> None:
         """End it at once."""
         if self._process is not None and self._process.returncode is None:
             os.kill(self.pid, signal.SIGKILL)
-
-    def _give_up_preparing(self, why: str) -> None:
-        preparing, self._preparing = self._preparing, None
-        if preparing is not None:
-            preparing[1].errback(Gone(f"worker {self.slot}: {why}"))
 
     # ---- told by it
 
@@ -155,24 +147,22 @@ class RunningWorker:
         match message:
             case messages.Answer():
                 self._answered(message)
-            case messages.Prepared(number):
-                self._voted(number, [])
-            case messages.Refused(number, problems):
-                self._voted(number, problems)
             case _:
                 self._note(message)
                 self._told_to.heard(self, message)
 
     def _note(self, message: messages.Message) -> None:
         match message:
-            case messages.Ready(number, digest) | messages.Alive(number, digest):
+            case messages.Alive(number, digest) | messages.Committed(_, number, digest):
                 self.number, self.digest = number, digest
-                if isinstance(message, messages.Ready):
+            case messages.Ready(number, digest):
+                self.number, self.digest = number, digest
+                if self.state == "starting":
                     self.state = "ready"
             case messages.Failed(problems):
                 self.problems = problems
             case messages.Leaving():
-                self.state = "leaving"
+                self.state, self.told_to_end = "leaving", True
 
     def _answered(self, answer: messages.Answer) -> None:
         asked = self._asked.pop(answer.id, None)
@@ -187,18 +177,12 @@ class RunningWorker:
         else:
             asked.callback(answer.value)
 
-    def _voted(self, number: int, problems: list[str]) -> None:
-        if self._preparing is not None and self._preparing[0] == number:
-            (_, answered), self._preparing = self._preparing, None
-            answered.callback(problems)
-
     def _lost(self) -> None:
         self._channel = None
         self.state = "leaving"
-        self._give_up_preparing("it is gone")
         for id in list(self._asked):
             self._no_answer(id)
-        self._told_to.heard(self, messages.Leaving())
+        self._told_to.left(self)
 
     def _ended(self, code: int) -> None:
         """The process is over, and what it said last has perhaps not been read yet."""

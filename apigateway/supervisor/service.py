@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Awaitable
-from datetime import UTC, datetime
 from typing import Any
 
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock
@@ -15,16 +14,17 @@ from apigateway.adapters.event_log import EventLog
 from apigateway.adapters.metrics import Metrics
 from apigateway.checking import Parts, check_file
 from apigateway.config import last_good
-from apigateway.config.check_upstreams import target_name
 from apigateway.config.model import Configuration
 from apigateway.config.revision import digest
 from apigateway.dataplane.restart import not_taken
 from apigateway.errors import ConfigurationRefused, Problem
 from apigateway.ports.interfaces import IWorker, Reading
+from apigateway.ports.reloading import outcome_of_reload
 from apigateway.program import ProgramService, Setting
 from apigateway.supervisor import messages
-from apigateway.supervisor.crew import Crew, Running
-from apigateway.supervisor.shown import ShownCrew
+from apigateway.supervisor.agreeing import Running
+from apigateway.supervisor.crew import Crew
+from apigateway.supervisor.shown import ShownCrew, targets_of
 from apigateway.supervisor.sockets import SocketTable
 from apigateway.traffic import candidate_of, open_log
 
@@ -39,10 +39,10 @@ class SupervisorService(ProgramService):
         self._clock = setting.parts.clock
         self._metrics = Metrics()
         self._sockets = SocketTable(configuration.listeners, workers, setting.inherited)
-        running = Running(1, last_good.written(configuration))
+        running = Running(1, body_of(configuration))
         self.crew = Crew(reactor, self.events, setting.path, running, self._sockets, workers)
         self._lock = DeferredLock()
-        self._last: dict[str, Any] = {"taken": False, "digest": "", "at": "", "problems": []}
+        self._last = outcome_of_reload(taken=False, digest="")
         self._shown = ShownCrew(
             self.crew, self._clock, reactor.seconds, lambda: self.settings, self.reload, lambda: self._last
         )
@@ -53,7 +53,8 @@ class SupervisorService(ProgramService):
         self._sockets.bind()
 
     async def serve(self) -> None:
-        await self.crew.begin()
+        """A reload that is asked for meanwhile waits until all workers are there to take it."""
+        await self._lock.run(self.crew.begin)
         self._note_taken(self.settings)
 
     async def end(self, *, handed_over: bool) -> None:
@@ -98,7 +99,7 @@ class SupervisorService(ProgramService):
             problems = not_taken(self.settings, configuration)
             if problems:
                 raise ConfigurationRefused(problems)
-            refused = await self.crew.take(body)
+            refused = await self.crew.agreement.take(body)
         except ConfigurationRefused as error:
             refused = [str(problem) for problem in error.problems]
         except Exception as error:
@@ -114,25 +115,22 @@ class SupervisorService(ProgramService):
     def _read(self) -> tuple[Configuration, bytes]:
         """Of the file as it is now, checked; a draft of it is made here too, so that what is wrong is found once."""
         candidate = candidate_of(check_file(self._path, serving=True, parts=Parts()))
-        return candidate.configuration, last_good.written(candidate.configuration)
+        return candidate.configuration, body_of(candidate.configuration)
 
     def _note_taken(self, configuration: Configuration) -> None:
         name = digest(configuration.revision)
-        self._last = {"taken": True, "digest": name, "at": self._at(), "problems": []}
+        self._last = outcome_of_reload(taken=True, digest=name, wall=self._clock.wall())
         self._metrics.digest(name)
         self._metrics.reload("taken")
-        self.crew.drained &= {
-            (upstream.name, target_name(target)) for upstream in configuration.upstreams for target in upstream.targets
-        }
+        self.crew.drained &= targets_of(configuration)
         self.taken(configuration)
 
     def _note_refused(self, problems: list[str]) -> None:
-        self._last = {"taken": False, "digest": self._last["digest"], "at": self._at(), "problems": problems}
+        self._last = outcome_of_reload(
+            taken=False, digest=self.revision(), wall=self._clock.wall(), problems=problems
+        )
         self._metrics.reload("refused")
         self.events.event("error", "configuration refused, the running revision stays", problems=problems)
-
-    def _at(self) -> str:
-        return datetime.fromtimestamp(self._clock.wall(), UTC).isoformat(timespec="seconds")
 
     # ---- figures
 
@@ -159,3 +157,12 @@ class SupervisorService(ProgramService):
               for state in ("ready", "starting", "leaving", "silent", "waiting")),
             Reading("worker_restarts", (), float(sum(slot.restarts for slot in self.crew.slots))),
         ]
+
+
+def body_of(configuration: Configuration, most: int = messages.MAX_BODY) -> bytes:
+    """What workers are told of a configuration; ConfigurationRefused where that has more than `most` octets."""
+    body = last_good.written(configuration)
+    if len(body) > most:
+        text = f"with several workers a configuration has at most {most} octets as JSON; this one has {len(body)}"
+        raise ConfigurationRefused([Problem("", text)])
+    return body

@@ -8,9 +8,10 @@ from typing import Any
 from zope.interface import implementer
 
 from apigateway import __version__
+from apigateway.config.check_upstreams import target_name
 from apigateway.config.model import Configuration
 from apigateway.config.revision import withheld
-from apigateway.ports.interfaces import IClock, IWorker
+from apigateway.ports.interfaces import IClock, IWorker, Unavailable
 from apigateway.supervisor.crew import Crew, Slot
 
 
@@ -42,7 +43,10 @@ class ShownCrew:
     async def status(self) -> dict[str, Any]:
         """As of one worker, and `workers`: each with slot, pid, state, revision."""
         ready, why = self.ready()
-        told = {worker.slot: status for worker, status in await self._crew.ask_all("status")}
+        try:
+            told = {worker.slot: status for worker, status in await self._crew.ask_all("status")}
+        except Unavailable:
+            told = {}  # which is what this shows then
         return {
             "version": __version__,
             "environment": self._running().environment,
@@ -73,7 +77,7 @@ class ShownCrew:
             "pid": worker.pid,
             "state": "silent" if worker.silent else worker.state,
             "revision": worker.digest,
-            "up_to_date": worker.number == self._crew.running.number,
+            "up_to_date": worker.number == self._crew.agreement.running.number,
             "uptime_seconds": round(now - worker.began, 3),
             "accepts_for": worker.accepts,
             "exchanges_running": status["exchanges_running"] if status else None,
@@ -88,20 +92,33 @@ class ShownCrew:
             [(worker.slot, upstreams) for worker, upstreams in await self._crew.ask_all("upstreams")]
         )
 
-    def reload(self) -> Awaitable[dict[str, Any]]:
-        return self._reload()
+    async def reload(self) -> dict[str, Any]:
+        self._somebody_is_there()
+        return await self._reload()
 
     async def drain_target(self, upstream: str, target: str, draining: bool) -> dict[str, Any]:
-        """On all of them, and on those that come after."""
-        answers = await self._crew.ask_all("drain_target", upstream, target, draining)
-        change = self._crew.drained.add if draining else self._crew.drained.discard
-        change((upstream, target))
+        """On all of them, and on those that come after, or answer again."""
+        pair = (upstream, target)
+        if pair not in targets_of(self._running()):
+            raise LookupError(target)
+        self._somebody_is_there()
+        self._crew.drained = self._crew.drained | {pair} if draining else self._crew.drained - {pair}
+        answers = await self._crew.ask_all("target", upstream, target)
         return merged_target([(worker.slot, shown) for worker, shown in answers])
+
+    def _somebody_is_there(self) -> None:
+        if not self._crew.accepting:
+            raise Unavailable("no worker is there to do it")
 
     async def explain(self, method: str, url: str, headers: Sequence[tuple[str, str]]) -> dict[str, Any]:
         """As any of them does."""
         shown: dict[str, Any] = await self._crew.ask_any("explain", method, url, [list(pair) for pair in headers])
         return shown
+
+
+def targets_of(configuration: Configuration) -> set[tuple[str, str]]:
+    """Every target, with its upstream before it."""
+    return {(upstream.name, target_name(target)) for upstream in configuration.upstreams for target in upstream.targets}
 
 
 # ---- several answers as one
@@ -117,12 +134,15 @@ def merged_listeners(answers: Sequence[Sequence[dict[str, Any]]]) -> list[dict[s
 
 
 def merged_upstreams(answers: Sequence[tuple[int, Sequence[dict[str, Any]]]]) -> list[dict[str, Any]]:
-    """Upstreams, each target once; answers: by slot."""
+    """Upstreams, each target once; answers: by slot. What else they tell of canaries and mirrors is of all together."""
     shown: dict[str, dict[str, Any]] = {}
     targets: dict[str, dict[str, list[tuple[int, dict[str, Any]]]]] = {}
     for slot, upstreams in answers:
         for upstream in upstreams:
-            shown.setdefault(upstream["name"], upstream)
+            known = shown.setdefault(upstream["name"], upstream)
+            if known is not upstream:
+                beside = {name: merged_figures(known[name], upstream[name]) for name in TOGETHER if name in upstream}
+                shown[upstream["name"]] = {**known, **beside}
             of_upstream = targets.setdefault(upstream["name"], {})
             for target in upstream["targets"]:
                 of_upstream.setdefault(target["name"], []).append((slot, target))
@@ -132,11 +152,28 @@ def merged_upstreams(answers: Sequence[tuple[int, Sequence[dict[str, Any]]]]) ->
     ]
 
 
+# Of an upstream, what is counted by each worker.
+TOGETHER = ("canary", "mirror")
+
+
+def merged_figures(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """Counts added up, what holds for one of them, and the first text that there is; the rest is the same in both."""
+    return {name: _merged(value, other[name]) for name, value in one.items()}
+
+
+def _merged(one: Any, other: Any) -> Any:
+    if isinstance(one, bool | str):
+        return one or other
+    return one + other if isinstance(one, int) else one
+
+
+# Of a target, what every worker sees with its own eyes.
+EACH = ("healthy", "usable", "why", "active", "connections", "breaker", "aside", "latency_seconds")
+
+
 def merged_target(answers: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
-    """A target as all see it: healthy, and usable, where it is for each of them."""
+    """A target as all see it: healthy, and usable, where it is for each of them. answers: by slot, at least one."""
     each = [target for _, target in answers]
-    if not each:
-        return {}
     return {
         **each[0],
         "healthy": all(target["healthy"] for target in each),
@@ -148,7 +185,7 @@ def merged_target(answers: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, An
             state: sum(target["connections"][state] for target in each) for state in each[0]["connections"]
         },
         "workers": [
-            {"slot": slot, **{name: target[name] for name in ("healthy", "usable", "why", "active", "connections")}}
+            {"slot": slot, **{name: target[name] for name in EACH if name in target}}
             for slot, target in answers
         ],
     }

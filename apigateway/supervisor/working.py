@@ -2,28 +2,33 @@
 
 from __future__ import annotations
 
+import gc
 import signal
 import socket
 import ssl
 from pathlib import Path
 from typing import Any
 
-from twisted.internet.defer import Deferred, fail
-from twisted.internet.task import LoopingCall, deferLater
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from apigateway import __version__
 from apigateway.adapters.metrics import Metrics
 from apigateway.adapters.snapshot import Teller
 from apigateway.checking import Checked, Parts, check_configuration
 from apigateway.config import last_good
 from apigateway.dataplane.building import Candidate, PreparedRevision
+from apigateway.dataplane.readings import target_shown
 from apigateway.dataplane.worker import Worker
 from apigateway.errors import ConfigurationRefused, Problem
 from apigateway.replacement import key_of, place_of_address
 from apigateway.supervisor import messages
 from apigateway.supervisor.channel import Channel, open_channel
+from apigateway.supervisor.preparing import Preparing
+from apigateway.supervisor.repeating import repeating
 from apigateway.traffic import Traffic, candidate_of
 from apigateway.transport.endpoints import NativeServerEndpoint
 from apigateway.transport.inherited import adopted
@@ -39,7 +44,7 @@ LAST_WORDS = 2.0
 
 
 class WorkerProcess:
-    """Carries traffic from Begin to Drain, to a signal TERM, or to the end of the channel."""
+    """Carries traffic from Begin to Drain, to a signal TERM, or to the end of the channel. status: to exit with."""
 
     def __init__(self, reactor: Any) -> None:
         self._reactor, self._loop = reactor, loop_of(reactor)
@@ -47,14 +52,17 @@ class WorkerProcess:
         metrics = Metrics()
         self._parts, self._teller = Parts(metrics=metrics), Teller(metrics)
         self._traffic: Traffic | None = None
-        self._begin_with: messages.Begin | None = None
+        self._hello = messages.Hello(__version__, messages.FORMAT)
+        self._starting: Deferred[None] | None = None
+        # Of the configuration's file: what it names is relative to that.
+        self._base = Path()
         self._sockets: dict[str, list[socket.socket]] = {}
         self._accept: list[int] = []
-        self._number = -1
-        self._wanted: int | None = None
-        self._prepared: tuple[int, PreparedRevision] | None = None
+        self._drained: set[tuple[str, str]] = set()
+        self._preparing = Preparing(self._build, self._send, lambda: self._digest, self._not_prepared)
         self._serves = self._draining = False
-        self._calls = [LoopingCall(self._tell_alive), LoopingCall(self._tell_figures)]
+        self._calls = [repeating(self._tick), repeating(self._tell_figures)]
+        self.status = 0
         self._lost: Deferred[None] = Deferred()
 
     def begin(self, end: socket.socket) -> None:
@@ -63,11 +71,13 @@ class WorkerProcess:
         for number in (signal.SIGHUP, signal.SIGINT, signal.SIGUSR2):
             self._loop.add_signal_handler(number, _ignore)
         self._loop.add_signal_handler(signal.SIGTERM, self._terminate)
-        opened = Deferred.fromCoroutine(open_channel(self._loop, end, self._received, self._channel_lost))
-        opened.addCallback(self._opened)
+        self._channel = Channel(self._received, self._channel_lost)
+        Deferred.fromCoroutine(open_channel(self._loop, end, self._channel)).addErrback(self._not_opened)
 
-    def _opened(self, channel: Channel) -> None:
-        self._channel = channel
+    def _not_opened(self, failure: Failure) -> None:
+        log.failure("a worker has no control channel", failure)
+        self.status = 1
+        self._reactor.stop()
 
     def _send(self, message: messages.Message) -> None:
         if self._channel is not None:
@@ -77,20 +87,32 @@ class WorkerProcess:
 
     def _received(self, message: messages.Message) -> None:
         match message:
+            case messages.Hello():
+                self._greeted(message)
             case messages.Begin():
-                self._begin_with, self._accept = message, message.accept
-                Deferred.fromCoroutine(self._start(message))
+                if not self._draining:
+                    self._starting = Deferred.fromCoroutine(self._start(message))
             case messages.Prepare():
-                Deferred.fromCoroutine(self._prepare(message))
-            case messages.Commit(number):
-                self._commit(number)
-            case messages.Discard(number):
-                self._discard(number)
+                self._preparing.prepare(message)
+            case messages.Commit(preparation):
+                self._preparing.commit(preparation)
+                self._drain_targets()
+            case messages.Discard(preparation):
+                self._preparing.discard(preparation)
+            case messages.Drained(pairs):
+                self._drained = {(upstream, target) for upstream, target in pairs}
+                self._drain_targets()
+            case messages.Ask():
+                answer = Deferred.fromCoroutine(self._answer(message))
+                answer.addCallback(self._send).addErrback(self._too_large, message.id)
+            case _:
+                self._told(message)
+
+    def _told(self, message: messages.Message) -> None:
+        match message:
             case messages.Accept(slots):
                 self._accept = slots
                 self._accept_on()
-            case messages.Ask():
-                Deferred.fromCoroutine(self._answer(message)).addCallback(self._send)
             case messages.Drain(handed_over):
                 self._drain(handed_over=handed_over)
             case messages.Abort():
@@ -98,6 +120,14 @@ class WorkerProcess:
             case messages.Reopen():
                 if self._traffic is not None:
                     self._traffic.reopen_logs()
+
+    def _greeted(self, hello: messages.Hello) -> None:
+        self._hello = hello
+        if hello.format != messages.FORMAT:
+            self._fail([
+                f"a worker of version {__version__} does not understand its supervisor of version {hello.version}: "
+                "replace the program (signal USR2 to the supervisor)"
+            ])
 
     def _channel_lost(self) -> None:
         self._channel = None
@@ -119,36 +149,49 @@ class WorkerProcess:
 
     async def _start(self, begin: messages.Begin) -> None:
         try:
-            self._sockets = {
-                key: _adopted(descriptors) for key, descriptors in begin.sockets.items()
-            }
+            self._base, self._accept = Path(begin.path).resolve().parent, begin.accept
+            self._drained = {(upstream, target) for upstream, target in begin.drained}
+            self._sockets = {key: _adopted(descriptors) for key, descriptors in begin.sockets.items()}
             await self._serve(begin)
+        except CancelledError:
+            return  # it ends meanwhile
         except ConfigurationRefused as refused:
             self._fail([str(problem) for problem in refused.problems])
         except Exception as error:
             log.failure("a worker could not start")
             self._fail([f"{type(error).__name__}: {error}"])
+        finally:
+            gc.enable()  # see worker_process
 
     async def _serve(self, begin: messages.Begin) -> None:
         candidate = await self._candidate(begin.body)
-        self._traffic = Traffic(
+        traffic = self._traffic = Traffic(
             self._reactor, candidate, self._parts, self._endpoint,
             lambda: fail(ConfigurationRefused([Problem("", "only a supervisor reads the file")])),
             lambda configuration: None, shares_logs=True,
         )
-        self._traffic.events.observe()
+        del candidate  # which may go when another one is taken
+        traffic.events.observe()
+        if self._hello.version != __version__:
+            self._worker_event(
+                "warn", "a worker is of another version than its supervisor: replace the program (signal USR2)",
+                worker=__version__, supervisor=self._hello.version,
+            )
         self._calls[0].start(ALIVE_EVERY)
-        await self._traffic.start()
-        for upstream, target in begin.drained:
-            self._drain_target(upstream, target, True)
-        self._number, self._serves = begin.number, True
+        await traffic.start()
+        if self._draining:
+            return
+        self._preparing.serves, self._serves = begin.number, True
+        self._drain_targets()
         self._accept_on()
-        self._send(messages.Ready(self._number, self._digest))
+        self._send(messages.Ready(begin.number, self._digest))
         self._calls[1].start(FIGURES_EVERY)
 
     def _fail(self, problems: list[str]) -> None:
-        self._send(messages.Failed(problems))
-        self._drain(handed_over=True)
+        if not self._draining:
+            self.status = 1
+            self._send(messages.Failed(problems))
+            self._drain(handed_over=True)
 
     def _drain(self, *, handed_over: bool) -> None:
         if not self._draining:
@@ -158,6 +201,9 @@ class WorkerProcess:
             ).addBoth(lambda _: self._reactor.stop())
 
     async def _end(self, handed_over: bool) -> None:
+        if self._starting is not None:
+            self._starting.cancel()
+        self._preparing.let_go()
         traffic = self._traffic
         if traffic is not None and self._serves:
             await traffic.drain(handed_over=handed_over)
@@ -190,6 +236,7 @@ class WorkerProcess:
         return SeveralSocketsEndpoint(of, self._sockets[key_of(settings.name, settings.address)], self._accept)
 
     def _accept_on(self) -> None:
+        """Tried again with every Alive: there may be no descriptor left just now."""
         for bound in self._traffic.worker.bound if self._traffic is not None else ():
             port: Any = bound.port
             if port is not None:
@@ -199,48 +246,16 @@ class WorkerProcess:
 
     def _check(self, body: bytes) -> Checked:
         """In a thread: a large configuration would stop the loop."""
-        assert self._begin_with is not None
-        base = Path(self._begin_with.path).resolve().parent
-        return check_configuration(last_good.read(body), base, self._parts)
+        return check_configuration(last_good.read(body), self._base, self._parts)
 
     def _candidate(self, body: bytes) -> Deferred[Candidate]:
         return deferToThread(lambda: candidate_of(self._check(body)))
 
-    async def _prepare(self, message: messages.Prepare) -> None:
-        self._forget_prepared()
-        number = self._wanted = message.number
-        problems: list[str] = []
-        try:
-            prepared = await self._worker.prepare(lambda: self._candidate(message.body))
-        except ConfigurationRefused as refused:
-            problems = [str(problem) for problem in refused.problems]
-        except Exception as error:
-            self._worker_event("error", "reload failed", traceback=Failure().getTraceback())
-            problems = [f"/: {type(error).__name__}: {error}"]
-        if problems:
-            self._send(messages.Refused(number, problems))
-        elif self._wanted != number:
-            prepared.discard()
-        else:
-            self._prepared = (number, prepared)
-            self._send(messages.Prepared(number))
+    def _build(self, body: bytes) -> Deferred[PreparedRevision]:
+        return Deferred.fromCoroutine(self._worker.prepare(lambda: self._candidate(body)))
 
-    def _commit(self, number: int) -> None:
-        if self._prepared is not None and self._prepared[0] == number:
-            (_, prepared), self._prepared = self._prepared, None
-            prepared.commit()
-            self._number = number
-            self._tell_alive()
-
-    def _discard(self, number: int) -> None:
-        if self._wanted == number:
-            self._wanted = None
-            self._forget_prepared()
-
-    def _forget_prepared(self) -> None:
-        if self._prepared is not None:
-            (_, prepared), self._prepared = self._prepared, None
-            prepared.discard()
+    def _not_prepared(self, failure: Failure) -> None:
+        self._worker_event("error", "reload failed", traceback=failure.getTraceback())
 
     # ---- telling
 
@@ -257,9 +272,11 @@ class WorkerProcess:
         assert self._traffic is not None
         self._traffic.events.event(level, message, **fields)
 
-    def _tell_alive(self) -> None:
+    def _tick(self) -> None:
         if self._channel is not None:
-            self._channel.tell(messages.Alive(self._number, self._digest))
+            self._channel.tell(messages.Alive(self._preparing.serves, self._digest))
+        if not self._draining:
+            self._accept_on()
 
     async def _tell_figures(self) -> None:
         """In parts, between which others have their turn."""
@@ -283,6 +300,10 @@ class WorkerProcess:
             self._worker_event("error", "a management call failed", traceback=Failure().getTraceback())
             return messages.Answer(ask.id, error=f"{type(error).__name__}: {error}")
 
+    def _too_large(self, failure: Failure, id: int) -> None:
+        failure.trap(messages.BadFrame)
+        self._send(messages.Answer(id, error=str(failure.value)))
+
     def _ask(self, what: str, arguments: list[Any]) -> Any:
         match what:
             case "status":
@@ -291,17 +312,26 @@ class WorkerProcess:
                 return self._worker.configuration()
             case "upstreams":
                 return self._worker.upstreams()
-            case "drain_target":
-                return self._worker.drain_target(*arguments)
+            case "target":
+                return self._target(*arguments)
             case "explain":
                 return self._worker.explain(*arguments)
         raise ValueError(what)
 
-    def _drain_target(self, upstream: str, target: str, draining: bool) -> None:
-        try:
-            self._worker.drain_target(upstream, target, draining)
-        except LookupError:
-            return  # the configuration has it no more
+    def _target(self, upstream: str, target: str) -> dict[str, Any]:
+        found = self._worker.driver.revision.upstreams[upstream]
+        for state in found.places:
+            if state.name == target:
+                return target_shown(found, state, self._parts.clock.monotonic())
+        raise LookupError(target)
+
+    def _drain_targets(self) -> None:
+        """Those that operators said, and no others."""
+        for upstream in self._worker.driver.revision.upstreams.values() if self._serves else ():
+            for state in upstream.places:
+                wanted = (upstream.name, state.name) in self._drained
+                if state.draining != wanted:
+                    self._worker.drain_target(upstream.name, state.name, wanted)
 
 
 def _adopted(descriptors: list[int]) -> list[socket.socket]:

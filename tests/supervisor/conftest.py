@@ -8,9 +8,12 @@ from pathlib import Path
 
 import pytest
 from supervised import Program
+from toolkit.fixtures import stage
 
 from apigateway.cli.demo_processes import Processes
 from apigateway.config.addresses import TcpAddress
+
+__all__ = ["program", "stage"]
 
 
 @pytest.fixture

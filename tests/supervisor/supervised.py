@@ -25,10 +25,14 @@ PATIENCE = 60.0
 TOKEN = "operator"
 TOKEN_HASH = "06e55b633481f7bb072957eabcf110c972e86691c3cfedabe088024bffe42f23"
 RUN = (sys.executable, "-m", "apigateway.cli", "run")
+# The same with other limits than the program's own, set before: see Program.start.
+RUN_WITH = (sys.executable, "-c")
+AND_RUN = "from apigateway.cli.main import main; main()"
 TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "--nodaemon")
 
 # Says which process answers; dies when told so; is refused by a second worker while a file is there.
 WHO = '''"""Which process answers."""
+import gc
 import os
 import signal
 from pydantic import Field
@@ -59,11 +63,63 @@ class Who:
     def on_request(self, exchange):
         if exchange.request.headers.get(b"x-die") is not None:
             os.kill(os.getpid(), signal.SIGKILL)
-        return Reply(200, [], f"{os.getpid()} {self._config.mark}".encode())
+        asked = exchange.request.headers.get(b"x-collects") is not None
+        return Reply(200, [], f"{os.getpid()} {gc.isenabled() if asked else self._config.mark}".encode())
 
 
 KIND = kind("who", config=Config, policy=Who)
 EXAMPLES = (Example("Says who", {}, (Call(status=200, sent=False),)),)
+'''
+# Is provisioned as a file says: not at all, by the death of the process, or when it says something else.
+MOODY = '''"""Provisioned as a file says."""
+import os
+import signal
+from pathlib import Path
+from pydantic import Field
+from twisted.internet.defer import Deferred
+from zope.interface import implementer
+from apigateway.config.model import Settings
+from apigateway.flow.interfaces import IOnRequest
+from apigateway.flow.kinds import Call, Example, kind
+
+
+class Config(Settings):
+    file: str = Field(default="", description="Says fail, die or hang; else it is fine.")
+
+
+@implementer(IOnRequest)
+class Moody:
+    def __init__(self, config):
+        self._file = Path(config.file)
+
+    def provision(self, services):
+        mood = self._file.read_text() if self._file.is_file() else ""
+        if mood == "fail":
+            raise ValueError("in no mood")
+        if mood == "die":
+            os.kill(os.getpid(), signal.SIGKILL)
+        if mood != "hang":
+            return None
+        self._file.with_name(f"hangs-{os.getpid()}").touch()
+        done = Deferred()
+        self._wait(done, services.timers)
+        return done
+
+    def _wait(self, done, timers):
+        if self._file.read_text() == "hang":
+            timers.call_later(0.05, self._wait, done, timers)
+        elif not done.called:
+            done.callback(None)
+
+    def close(self):
+        pass
+
+    def on_request(self, exchange):
+        return None
+
+
+KIND = kind("moody", config=Config, policy=Moody)
+EXAMPLES = (Example("Is fine", {}, (Call(status=200),)),)
 '''
 
 
@@ -80,18 +136,21 @@ def until(condition: Callable[[], T], what: str | Callable[[], object] = "", wit
 
 
 class Program:
-    """One gateway on a file in a folder. pids: of every program that was seen, to be ended after the test."""
+    """One gateway on a file in a folder. fields: of the last answer to a management call."""
 
     def __init__(self, folder: Path, processes: Processes, addresses: tuple[TcpAddress, TcpAddress]) -> None:
         self.folder, self._processes = folder, processes
         self.public, self.management = addresses
         self.file = folder / "gateway.json"
         self.process: subprocess.Popen[str] = None  # type: ignore[assignment]
+        self.fields: dict[str, str] = {}
         (folder / "policies").mkdir()
         (folder / "policies/who.py").write_text(WHO)
+        (folder / "policies/moody.py").write_text(MOODY)
 
     def write(self, workers: int | str = 2, *, mark: str = "", once: str = "", **more: Any) -> None:
         """The whole configuration, in one step."""
+        moody = {"policy": "moody", "with": {"file": str(self.folder / "mood")}}
         who = {"policy": "who", "with": {"mark": mark, "once": once}}
         settings = {
             "version": 1,
@@ -101,10 +160,23 @@ class Program:
             "policy_paths": ["policies"],
             "logs": {"access": "access.log", "error": "error.log"},
             "drain": {"notice": "300ms", "timeout": "5s"},
-            "apis": [{"name": "who", "routes": [{"name": "all", "pre_flow": {"request": [who]}}]}],
+            "apis": [{"name": "who", "routes": [{"name": "all", "pre_flow": {"request": [moody, who]}}]}],
             **more,
         }
         self.put(json.dumps(settings))
+
+    def mood(self, text: str) -> None:
+        """How provisioning goes from now on: fail, hang, die, or well."""
+        (self.folder / "mood").write_text(text)
+
+    def hangs(self, slot: int) -> int:
+        """Wait until the worker of a slot hangs while it starts: its process."""
+
+        def pid() -> int:
+            pid: int | None = self.pids()[slot]
+            return pid if pid is not None and (self.folder / f"hangs-{pid}").exists() else 0
+
+        return until(pid, lambda: self.workers())
 
     def put(self, text: str) -> None:
         """The file's text."""
@@ -113,10 +185,14 @@ class Program:
         new.replace(self.file)
 
     def start(self, *command: str) -> None:
-        """Begin it, and wait until it serves."""
+        """Begin it, and wait until it serves. command: instead of RUN; `limited` gives one."""
+        self.begin(*command)
+        self.wait_ready()
+
+    def begin(self, *command: str) -> None:
+        """Begin it."""
         whole = [*(command or RUN), str(self.file)]
         self.process = self._processes.begin(whole, self.public, stdout=subprocess.DEVNULL)
-        self.wait_ready()
 
     def wait_ready(self) -> None:
         """Wait until the management listener says so, and all workers do."""
@@ -134,6 +210,7 @@ class Program:
             headers = {"Authorization": f"Bearer {TOKEN}", "Connection": "close"}
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             response = connection.getresponse()
+            self.fields = dict(response.getheaders())
             return response.status, response.read()
         finally:
             connection.close()
@@ -215,6 +292,11 @@ def gone(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except FileNotFoundError:
         return True
+
+
+def limited(setting: str) -> tuple[str, ...]:
+    """The command of a program that this Python is run in before."""
+    return (*RUN_WITH, f"{setting}; {AND_RUN}", "run")
 
 
 class Load:

@@ -13,7 +13,7 @@ from apigateway.supervisor.covering import shares
 def test_deaths_in_a_row_are_waited_for_ever_longer() -> None:
     backoff, now, pauses = Backoff(), 100.0, []
     for _ in range(10):
-        backoff.began(now)
+        backoff.serves(now)
         pauses.append(backoff.pause(now + 1))
         now += 1 + pauses[-1]
     assert pauses == [0.0, 0.5, 1.0, 2.0, 4.0, 8.0, 16.0, 30.0, 30.0, 30.0]
@@ -23,10 +23,16 @@ def test_deaths_in_a_row_are_waited_for_ever_longer() -> None:
 def test_who_lived_long_enough_begins_at_once(lived: float, pause: float) -> None:
     backoff = Backoff()
     for _ in range(2):
-        backoff.began(0.0)
+        backoff.serves(0.0)
         backoff.pause(1.0)
-    backoff.began(100.0)
+    backoff.serves(100.0)
     assert backoff.pause(100.0 + lived) == pause
+
+
+def test_who_never_served_did_not_live_long() -> None:
+    backoff = Backoff()
+    assert [backoff.pause(now) for now in (0.0, 100.0, 200.0)] == [0.0, 0.5, 1.0]
+    assert backoff.deaths == 3
 
 
 @pytest.mark.parametrize(

@@ -133,7 +133,6 @@ def test_a_target_is_healthy_where_all_say_so() -> None:
     assert (merged["healthy"], merged["usable"], merged["why"]) == (False, False, "unhealthy: no answer")
     assert (merged["active"], merged["connections"]) == (2, {"idle": 2, "busy": 4})
     assert [worker["healthy"] for worker in merged["workers"]] == [True, False]
-    assert merged_target([]) == {}
 
 
 def test_upstreams_and_listeners_are_merged_by_name() -> None:
@@ -145,3 +144,13 @@ def test_upstreams_and_listeners_are_merged_by_name() -> None:
     listener = {"name": "public", "address": "127.0.0.1:80", "tls": False}
     several = [[{**listener, "connections": 2}], [{**listener, "connections": 3}]]
     assert merged_listeners(several) == [{**listener, "connections": 5}]
+
+
+def test_what_is_counted_of_canaries_and_mirrors_is_added_up() -> None:
+    def of(cooling: bool, why: str, exchanges: int) -> dict[str, Any]:
+        canary = {"percent": 5.0, "cooling": cooling, "why": why, "exchanges": exchanges}
+        return {"name": "up", "targets": [], "canary": canary, "mirror": {"sent": exchanges}}
+
+    (merged,) = merged_upstreams([(0, [of(False, "", 1)]), (1, [of(True, "worse", 2)]), (2, [of(False, "", 4)])])
+    assert merged["canary"] == {"percent": 5.0, "cooling": True, "why": "worse", "exchanges": 7}
+    assert merged["mirror"] == {"sent": 7}

@@ -13,10 +13,12 @@ from apigateway.supervisor.messages import BadFrame, Decoder, Message, encode
 
 EACH: list[Message] = [
     messages.Begin(1, 2, "/f", {"127.0.0.1:80": [3, 4]}, [0, 1], [["up", "one"]], b"\x00body\xff"),
-    messages.Prepare(3, b"{}"),
+    messages.Hello("1.0", "abc"),
+    messages.Prepare(3, 2, b"{}"),
     messages.Commit(3),
     messages.Discard(3),
     messages.Accept([0, 2]),
+    messages.Drained([["up", "one"]]),
     messages.Ask(7, "explain", ["GET", "/", [["a", "b"]]]),
     messages.Drain(handed_over=True),
     messages.Abort(),
@@ -25,6 +27,7 @@ EACH: list[Message] = [
     messages.Failed(["one", "two"]),
     messages.Prepared(3),
     messages.Refused(3, ["/apis: no"]),
+    messages.Committed(3, 2, "abc"),
     messages.Answer(7, {"a": [1, None, True]}),
     messages.Answer(8, missing="it"),
     messages.Alive(1, "abc"),

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
+from pathlib import Path
 
 from supervised import RUN, Load, Program, until
 
@@ -81,7 +83,7 @@ def test_what_one_worker_refuses_is_taken_by_none(program: Program) -> None:
     program.write(2, mark="bad", once=str(program.folder / "once"))
     status, result = program.reload()
     assert status == 422
-    assert any("/apis/0/routes/0/pre_flow/request/0" in problem for problem in result["problems"])
+    assert any("/apis/0/routes/0/pre_flow/request/1" in problem for problem in result["problems"])
     assert (program.folder / "once").exists()  # one could
     assert marks(program) == {"good"}
     assert program.pids() == pids and all(worker["up_to_date"] for worker in program.workers())
@@ -97,7 +99,7 @@ def test_a_start_that_cannot_be_provisioned_ends_with_1(program: Program) -> Non
     program.write(2, once=str(program.folder / "once"))
     done = subprocess.run([*RUN, str(program.file)], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 1
-    assert "/apis/0/routes/0/pre_flow/request/0" in done.stderr
+    assert "/apis/0/routes/0/pre_flow/request/1" in done.stderr
 
 
 def test_an_address_that_is_taken_is_told(program: Program) -> None:
@@ -129,3 +131,19 @@ def test_a_second_term_ends_now(program: Program) -> None:
     program.signal(signal.SIGTERM)
     assert program.process.wait(30) == 0
     assert pids
+
+
+def test_a_hup_before_the_start_is_over_is_done_after_it(program: Program) -> None:
+    program.write(2, mark="old")
+    program.mood("hang")
+    program.begin()
+    children = Path(f"/proc/{program.process.pid}/task/{program.process.pid}/children")
+    pids = until(lambda: len(found := children.read_text().split()) == 2 and found, "workers are begun")
+    program.write(2, mark="new")
+    program.signal(signal.SIGHUP)
+    program.mood("well")
+    for pid in map(int, pids):
+        os.kill(pid, signal.SIGKILL)
+    program.wait_ready()
+    until(lambda: marks(program) == {"new"}, "it is taken")
+    assert program.events("refused") == []
