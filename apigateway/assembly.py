@@ -107,6 +107,10 @@ class GatewayService(ProgramService):
         await self.traffic.start()
 
     async def end(self, *, handed_over: bool) -> None:
+        for bound in self.worker.bound:
+            port: Any = bound.port
+            if port is not None and self._theirs(bound.listener.name, bound.listener.settings.address):
+                port.leave_file()
         await self.traffic.drain(handed_over=handed_over)
         self.worker.close()
 

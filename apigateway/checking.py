@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+import ssl
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -16,17 +17,18 @@ from apigateway.adapters.system import SystemClock, SystemRandom
 from apigateway.config import last_good
 from apigateway.config.check import check
 from apigateway.config.load import Loaded, load_file
-from apigateway.config.model import CertificateFiles, Configuration
+from apigateway.config.model import CertificateFiles, Configuration, State, Upstream
 from apigateway.config.paths import absolute, check_files
 from apigateway.config.references import resolve_secrets
 from apigateway.dataplane.certificates import CertificateRefused, load_pair
 from apigateway.dataplane.listener_tls import tls_settings
-from apigateway.dataplane.sni import SniTable
+from apigateway.dataplane.sni import SniTable, upstream_context
 from apigateway.errors import ConfigurationRefused, Problem
 from apigateway.flow.drafting import Draft, Drafter
 from apigateway.flow.hidden_routes import hidden_routes
 from apigateway.flow.registry import Registry, discover
 from apigateway.flow.retrying import RetryBudget
+from apigateway.flow.step_checks import check_steps
 from apigateway.flow.target_state import TargetStates
 from apigateway.flow.template import compile_template
 from apigateway.flow.units import UnitMaker
@@ -49,12 +51,13 @@ class Parts:
 @dataclass(frozen=True)
 class Checked:
     """What came of a file. configuration: with absolute paths; None where the file itself is broken.
-    problems: all of them, with file and line; warnings among them."""
+    problems: all of them, with file and line; warnings among them. state: its settings, with secrets."""
 
     configuration: Configuration | None
     registry: Registry | None
     draft: Draft | None
     problems: tuple[Problem, ...]
+    state: State = field(default_factory=State)
 
     @property
     def ok(self) -> bool:
@@ -96,8 +99,13 @@ def _check(configuration: Configuration, loaded: Loaded | None, base: Path, stri
     problems += registry.problems
     draft = draft_of(configuration, registry, base, strict, parts)
     problems += _not_told(draft.problems, of_sense)
+    problems += check_steps(configuration, draft.units)
+    state, of_state = resolve_secrets(
+        configuration.state, configuration.references, base, os.environ, pointer="/state", unset_is_warning=not strict
+    )
+    problems += of_state
     located = loaded.located(dict.fromkeys(problems)) if loaded is not None else tuple(dict.fromkeys(problems))
-    return Checked(configuration, registry, draft, tuple(located))
+    return Checked(configuration, registry, draft, tuple(located), state)
 
 
 def _not_told(problems: Iterable[Problem], told: Iterable[Problem]) -> list[Problem]:
@@ -122,7 +130,9 @@ def draft_of(configuration: Configuration, registry: Registry, base: Path, stric
         return resolved, list(problems)
 
     maker = UnitMaker(registry, parts.metrics, parts.clock, configuration.environment, resolve)
-    upstreams, problems = compiled_upstreams(configuration, parts)
+    with_secrets, of_secrets = _with_secrets(configuration.upstreams, resolve)
+    upstreams, problems = compiled_upstreams(configuration, with_secrets, parts)
+    problems = [*of_secrets, *problems]
     draft = Drafter(configuration, maker, upstreams).draft()
     draft.problems.extend(problems)
     if draft.router is not None and not draft.errors:
@@ -130,10 +140,27 @@ def draft_of(configuration: Configuration, registry: Registry, base: Path, stric
     return draft
 
 
-def compiled_upstreams(configuration: Configuration, parts: Parts) -> tuple[dict[str, CompiledUpstream], list[Problem]]:
-    """The upstreams of a configuration around the states of these parts."""
+def _with_secrets(
+    upstreams: Sequence[Upstream], resolve: Callable[[BaseModel, str], tuple[BaseModel, list[Problem]]]
+) -> tuple[list[Upstream], list[Problem]]:
+    """The upstreams with their secrets in the place of references, and what is wrong with those."""
+    made: list[Upstream] = []
+    problems: list[Problem] = []
+    for number, upstream in enumerate(upstreams):
+        if upstream.sticky is not None:
+            sticky, wrong = resolve(upstream.sticky, f"/upstreams/{number}/sticky")
+            problems += wrong
+            upstream = upstream.model_copy(update={"sticky": sticky})
+        made.append(upstream)
+    return made, problems
+
+
+def compiled_upstreams(
+    configuration: Configuration, upstreams: Sequence[Upstream], parts: Parts
+) -> tuple[dict[str, CompiledUpstream], list[Problem]]:
+    """The upstreams of a configuration, with their secrets, around the states of these parts."""
     return compile_upstreams(
-        configuration.upstreams, parts.states, parts.budgets, parts.random,
+        upstreams, parts.states, parts.budgets, parts.random,
         lambda source: compile_template(
             "{" + source + "}", clock=parts.clock, environment=configuration.environment
         ).render,
@@ -163,6 +190,10 @@ def check_certificates(configuration: Configuration) -> list[Problem]:
             problems.append(Problem(pointer, str(error)))
     if problems:
         return problems
+    try:
+        state_context(configuration.state)
+    except (CertificateRefused, OSError) as error:
+        problems.append(Problem("/state/ca", str(error)))
     for number, listener in enumerate(configuration.listeners):
         if listener.tls is None:
             continue
@@ -175,7 +206,19 @@ def check_certificates(configuration: Configuration) -> list[Problem]:
     return problems
 
 
+def state_context(state: State) -> ssl.SSLContext | None:
+    """The TLS context towards a state; None where none is spoken. CertificateRefused or OSError."""
+    if not state.where.secure:
+        return None
+    pair = state.certificate
+    context = upstream_context(ca=state.ca, certificate=None if pair is None else load_pair(pair.cert, pair.key))
+    context.set_alpn_protocols([])  # those of HTTP
+    return context
+
+
 def _pairs(configuration: Configuration) -> Iterable[tuple[str, CertificateFiles]]:
+    if configuration.state.certificate is not None:
+        yield "/state/certificate", configuration.state.certificate
     for number, listener in enumerate(configuration.listeners):
         for index, pair in enumerate(listener.tls.certificates if listener.tls else ()):
             yield f"/listeners/{number}/tls/certificates/{index}", pair

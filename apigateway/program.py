@@ -151,6 +151,8 @@ class ProgramService(MultiService):
 
     async def _start(self) -> None:
         await self.serve()
+        if self._stopping:
+            return  # it was told to end meanwhile: the program before goes on
         if self._management is not None:
             assert self.settings.management is not None
             root = resource(self.shown(), self.settings.management.tokens, self.exposition, self.events)
@@ -199,6 +201,8 @@ class ProgramService(MultiService):
     async def _stop_management(self) -> None:
         port, self._management_port = self._management_port, None
         if port is not None:
+            if self.settings.management is not None and self._theirs("management", self.settings.management.address):
+                port.leave_file()
             await port.stopListening()
 
     # ---- signals
@@ -246,6 +250,10 @@ class ProgramService(MultiService):
             key = key_of("management", self.settings.management.address)
             management = [(key, descriptor) for descriptor in self._management_port.descriptors]
         return [*self.descriptors(), *management]
+
+    def _theirs(self, name: str, address: str) -> bool:
+        """Whether the program before goes on with an address, should this one end now."""
+        return self._inherited.still_theirs(key_of(name, address))
 
     def _took_over(self) -> None:
         self._replaced = True

@@ -22,6 +22,8 @@ from apigateway.transport.reactor import loop_of
 # Seconds in which the new program has to serve: reading a large configuration, and whatever policies provision.
 READY_WITHIN = 60.0
 ASIDE = ".oldbin"
+# With it ends everything in its container, or on its machine: also what it begins.
+FIRST_PROCESS = 1
 
 
 def key_of(name: str, address: str) -> str:
@@ -71,12 +73,14 @@ class Replacement:
     """Begins the same command line again. One at a time.
 
     sockets: gives what is handed over, by `key_of`, as descriptors. took_over: called when the new program serves.
+    pid: gives the number of this process.
     """
 
     def __init__(
         self, reactor: Any, events: IEventLog, pid_file: PidFile, sockets: Callable[[], list[tuple[str, int]]],
-        took_over: Callable[[], None],
+        took_over: Callable[[], None], pid: Callable[[], int] = os.getpid,
     ) -> None:
+        self._pid = pid
         self._reactor, self._events, self._pid_file = reactor, events, pid_file
         self._sockets, self._took_over = sockets, took_over
         # Where the command line was given: twistd may have gone elsewhere since.
@@ -84,8 +88,14 @@ class Replacement:
         self._running: Deferred[None] | None = None
 
     def begin(self) -> None:
-        """Have it done, unless it is being done."""
-        if self._running is None:
+        """Have it done, unless it is being done. Refused as the first process of a container: the new program would
+        be killed at the end of this one."""
+        if self._pid() == FIRST_PROCESS:
+            self._events.event(
+                "error", "not replaced: the end of process 1 ends its container, and the new program with it; begin "
+                "another container, then send TERM to this one",
+            )
+        elif self._running is None:
             self._running = Deferred.fromCoroutine(self._replace()).addBoth(self._over)
 
     def cancel(self) -> None:

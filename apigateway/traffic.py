@@ -6,6 +6,7 @@ import gc
 import ssl
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -19,8 +20,11 @@ from apigateway.adapters.dns import DnsResolver
 from apigateway.adapters.event_log import EventLog
 from apigateway.adapters.log_file import LogFile
 from apigateway.adapters.metrics import Metrics
+from apigateway.adapters.quota_file import FileQuotas
+from apigateway.adapters.redis.dialling import Reach
+from apigateway.adapters.shared_state import SharedState
 from apigateway.adapters.system import ReactorTimers
-from apigateway.checking import Checked, Parts
+from apigateway.checking import Checked, Parts, state_context
 from apigateway.config.model import Configuration
 from apigateway.config.revision import digest
 from apigateway.dataplane.building import Candidate
@@ -31,11 +35,13 @@ from apigateway.dataplane.worker import Endpoint, Prepare, Worker
 from apigateway.errors import ConfigurationRefused
 from apigateway.flow.services import Shared
 from apigateway.ports.interfaces import IExchangeLog, Reading
-from apigateway.ports.memory_store import MemoryStore
+from apigateway.ports.memory_quotas import MemoryQuotas
 from apigateway.transport.endpoints import NativeClientEndpoint, TlsHandshakeFailed
 
 # How often the loop's lateness is measured.
 LAG_INTERVAL = 0.5
+# The file under data_dir.
+QUOTAS = "quotas.sqlite"
 # Seconds that a thread keeps the interpreter when the loop wakes up: the interpreter's own 5 ms would be paid at each
 # wake-up, while a file of 1,000 Apis is read, checked or stored.
 THREAD_TURN = 0.0005
@@ -66,14 +72,23 @@ class Traffic:
         self.metrics = cast(Metrics, parts.metrics)
         records: list[IExchangeLog] = [self.metrics, *([self._access_log] if self._access_log else [])]
         self._records = Batch(records, timers)
-        names = Names(
-            DnsResolver(reactor, configuration.resolver.servers), timers, clock.monotonic, self.events,
-            configuration.resolver.max_stale,
+        resolver = DnsResolver(reactor, configuration.resolver.servers)
+        names = Names(resolver, timers, clock.monotonic, self.events, configuration.resolver.max_stale)
+        # Beside a state of this process alone; without a folder they end with the process (embedded, see assembly).
+        self._quotas: FileQuotas | None = None
+        if not configuration.state.remote and configuration.data_dir is not None:
+            file = Path(configuration.data_dir) / QUOTAS
+            self._quotas = FileQuotas(file, clock, timers, reactor.callFromThread, self.events)
+        reach = Reach(self._connect, resolver, timers, clock.monotonic, state_context(first.state))
+        self._state = SharedState(
+            first.state, configuration.environment, reach, clock, parts.random, self.events,
+            self._quotas or MemoryQuotas(clock),
         )
         means = Means(
-            clock=clock, random=parts.random, timers=timers, store=MemoryStore(clock), events=self.events,
+            clock=clock, random=parts.random, timers=timers, store=self._state.store, events=self.events,
             metrics=self.metrics, shared=Shared(), names=names, connect=self._connect, turn=self._turn,
             hide_in_logs=self._access_log.hide if self._access_log else lambda name: None,
+            quotas=self._state.quotas, notices=self._state.notices, state_shown=self._state.shown,
         )
         self.worker = Worker(first, means, parts.states, (self._records,), prepare, endpoint, taken)
         self.metrics.readings = self.readings
@@ -82,6 +97,7 @@ class Traffic:
 
     async def start(self) -> None:
         """Accept. ConfigurationRefused where something cannot be provisioned."""
+        await self._state.start()
         await self.worker.start()
         self._lag_due = self._reactor.seconds()
         self._lag.start(LAG_INTERVAL)
@@ -100,6 +116,9 @@ class Traffic:
 
     async def close_logs(self) -> None:
         """Write what waits; the last thing that is done."""
+        await self._state.close()
+        if self._quotas is not None:
+            await self._quotas.close()
         self._records.close()
         if self._access_log is not None:
             await self._access_log.close()
@@ -116,12 +135,12 @@ class Traffic:
         """Figures that are read, not counted."""
         self._records.flush()
         lost = [Reading("log_lines_lost", (name,), float(file.lost)) for name, file in self._files.items()]
-        return [*self.worker.readings(), *lost]
+        return [*self.worker.readings(), *self._state.readings(), *lost]
 
     # ---- what the worker asks for
 
     def _connect(
-        self, address: tuple[str, int], factory: Factory, context: ssl.SSLContext | None, server_name: str,
+        self, address: tuple[str, int] | str, factory: Factory, context: ssl.SSLContext | None, server_name: str,
         within: float,
     ) -> Deferred[Any]:
         endpoint = NativeClientEndpoint(
@@ -145,7 +164,7 @@ def candidate_of(checked: Checked) -> Candidate:
         problems = [problem for problem in checked.problems if not problem.warning]
         del checked  # what failed in a thread keeps this frame in a circle, and would keep the whole draft
         raise ConfigurationRefused(problems)
-    return Candidate(checked.configuration, checked.draft, digest(checked.configuration.revision))
+    return Candidate(checked.configuration, checked.draft, digest(checked.configuration.revision), checked.state)
 
 
 def open_log(path: str, reactor: Any, *, shared: bool = False) -> LogFile | None:

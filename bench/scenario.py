@@ -13,6 +13,7 @@ RESOURCES = (
 class Scenario:
     """routes: of every proxy; 0: those of the plain job, where we have 200 and the peers the five that are asked for.
     tls: on the listener. policies: a rate limit in memory, never reached, and a field set in each direction.
+    limit: such a rate limit alone, counted in "memory" or in "redis", which is at the url `state`.
     bodies: requests may have one. management: a port for ours, 0: none. count_as: written into a field of ours, so
     that a reload has something new.
     """
@@ -20,6 +21,8 @@ class Scenario:
     routes: int = 0
     tls: bool = False
     policies: bool = False
+    limit: str = ""
+    state: str = ""
     bodies: bool = False
     workers: int = 1
     management: int = 0

@@ -20,7 +20,7 @@ from bench.jobs.bodies import BODIES
 from bench.jobs.crowded import CROWD
 from bench.jobs.handshakes import HANDSHAKES
 from bench.jobs.idle import IDLE
-from bench.jobs.loads import PLAIN_JOB, POLICIES, ROUTES, TLS_JOB, WORKERS
+from bench.jobs.loads import LIMITS, PLAIN_JOB, POLICIES, ROUTES, TLS_JOB, WORKERS
 from bench.jobs.matches import MATCH
 from bench.jobs.reload import RELOAD
 from bench.loading import has_wrk, tool
@@ -32,7 +32,7 @@ from bench.place import program
 from bench.proxies import PROXIES
 
 JOBS = {job.name: job for job in (
-    PLAIN_JOB, TLS_JOB, HANDSHAKES, POLICIES, BODIES, IDLE, CROWD, MATCH, ROUTES, RELOAD, WORKERS,
+    PLAIN_JOB, TLS_JOB, HANDSHAKES, POLICIES, LIMITS, BODIES, IDLE, CROWD, MATCH, ROUTES, RELOAD, WORKERS,
 )}
 
 BUDGETS = (
@@ -42,6 +42,9 @@ BUDGETS = (
     Budget("TLS, by Envoy", "tls", OURS, "cpu_us", 0.75, "envoy"),
     Budget("policies, by ours without", "policies", OURS, "cpu_us", 1.35, f"{OURS}, no policies"),
     Budget("policies, by Envoy", "policies", OURS, "cpu_us", 0.5, "envoy"),
+    Budget("limit in memory, by ours without", "limits", f"{OURS}, memory", "cpu_us", 1.35, f"{OURS}, no limit"),
+    Budget("limit in Redis, by ours without", "limits", f"{OURS}, Redis", "cpu_us", 1.7, f"{OURS}, no limit"),
+    Budget("limit in memory, by Envoy", "limits", f"{OURS}, memory", "cpu_us", 0.7, "envoy"),
     *(
         Budget(f"{size} {way}, by nginx", "bodies", f"{OURS}, {size} {way}", "cpu_us_per_mib", 1.5,
                f"nginx, {size} {way}")

@@ -1,4 +1,4 @@
-"""Names to addresses: literals and the hosts file at once, the rest by asking name servers."""
+"""Names to addresses, and to services: literals and the hosts file at once, the rest by asking name servers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,14 @@ from zope.interface import implementer
 from apigateway.adapters.dns_query import DnsQuestions
 from apigateway.adapters.hosts_file import DNS_PORT, LOOPBACK, ReadAgain, parse_hosts, parse_resolv_conf
 from apigateway.config.addresses import as_ip, parse_server
-from apigateway.ports.interfaces import IResolver, NameNotFound, Resolution, ResolutionFailed
+from apigateway.ports.interfaces import (
+    IResolver,
+    NameNotFound,
+    Resolution,
+    ResolutionFailed,
+    ServiceRecord,
+    ServiceResolution,
+)
 
 # All questions of one name together.
 TIMEOUT = 5.0
@@ -29,10 +36,10 @@ HOSTS_TTL = 60.0
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """What the servers say: the name that aliases led to, its addresses (perhaps none), seconds to believe it."""
+    """What the servers say: the name that aliases led to, its records (perhaps none), seconds to believe it."""
 
     name: bytes
-    addresses: tuple[str, ...]
+    payloads: tuple[Any, ...]
     ttl: float
 
 
@@ -76,27 +83,48 @@ class DnsResolver:
             return succeed(Resolution(known, HOSTS_TTL))
         if key == "localhost" or key.endswith(".localhost"):
             return succeed(Resolution(LOOPBACK, HOSTS_TTL))
-        try:
-            wire_name = dns.domainString(key)
-        except UnicodeError:
+        wire_name = _wire_name(key)
+        if wire_name is None:
             return fail(NameNotFound(f"{name!r} cannot be the name of a host"))
         return Deferred.fromCoroutine(self._look_up(name, wire_name))
 
+    def services(self, name: str) -> Deferred[ServiceResolution]:
+        """See IResolver; the hosts file knows no services."""
+        wire_name = _wire_name(name.lower().rstrip("."))
+        if wire_name is None:
+            return fail(NameNotFound(f"{name!r} cannot be the name of a service"))
+        return Deferred.fromCoroutine(self._look_up_service(name, wire_name))
+
+    async def _look_up_service(self, name: str, wire_name: bytes) -> ServiceResolution:
+        try:
+            found = await self._records(wire_name, dns.SRV, self._reactor.seconds() + self._timeout)
+        except ResolutionFailed as error:
+            raise ResolutionFailed(f"{name!r}: {error}") from None
+        records = tuple(
+            ServiceRecord(one.priority, one.weight, one.target.name.decode("ascii", "replace").rstrip("."), one.port)
+            for one in found.payloads
+        )
+        # A single "." says that the service is not to be had there (RFC 2782, "Target").
+        offered = tuple(record for record in records if record.host and record.port)
+        if not offered:
+            raise NameNotFound(f"{name!r} does not exist, or offers no service")
+        return ServiceResolution(offered, found.ttl)
+
     async def _look_up(self, name: str, wire_name: bytes) -> Resolution:
         end = self._reactor.seconds() + self._timeout
-        questions = [Deferred.fromCoroutine(self._addresses(wire_name, kind, end)) for kind in (dns.A, dns.AAAA)]
+        questions = [Deferred.fromCoroutine(self._records(wire_name, kind, end)) for kind in (dns.A, dns.AAAA)]
         answers = await DeferredList(questions, consumeErrors=True)
         found = [answer for fine, answer in answers if fine]
-        addresses = [address for one in found for address in one.addresses]
+        addresses = [str(ip_address(payload.address)) for one in found for payload in one.payloads]
         if addresses:
-            return Resolution(tuple(addresses), min(one.ttl for one in found if one.addresses))
+            return Resolution(tuple(addresses), min(one.ttl for one in found if one.payloads))
         failures = [cast(Failure, answer) for fine, answer in answers if not fine]
         if failures:
             failures[0].trap(ResolutionFailed)
             raise ResolutionFailed(f"{name!r}: {failures[0].getErrorMessage()}")
         raise NameNotFound(f"{name!r} does not exist, or has no address")
 
-    async def _addresses(self, name: bytes, kind: int, end: float) -> _Found:
+    async def _records(self, name: bytes, kind: int, end: float) -> _Found:
         found = _Found(name, (), LITERAL_TTL)
         for _ in range(LONGEST_CHAIN):
             answer = await self._answer(dns.Query(found.name, kind, dns.IN), end)
@@ -104,7 +132,7 @@ class DnsResolver:
                 return found
             asked = found.name
             found = _follow(found, kind, answer.answers)
-            if found.addresses or found.name == asked:
+            if found.payloads or found.name == asked:
                 return found
         raise ResolutionFailed("its aliases do not end")
 
@@ -130,12 +158,20 @@ class DnsResolver:
 
 
 def _follow(found: _Found, kind: int, records: list[Any]) -> _Found:
-    """As far as the records of one answer lead from a name: along its aliases, to the addresses at their end."""
+    """As far as the records of one answer lead from a name: along its aliases, to what stands at their end."""
     name, ttl = found.name, found.ttl
     aliases = {record.name.name.lower(): record for record in records if record.type == dns.CNAME}
     while (alias := aliases.pop(name, None)) is not None:
         name = alias.payload.name.name.lower()
         ttl = min(ttl, alias.ttl)
     here = [record for record in records if record.type == kind and record.name.name.lower() == name]
-    addresses = tuple(str(ip_address(record.payload.address)) for record in here)
-    return _Found(name, addresses, min([ttl, *(record.ttl for record in here)]))
+    payloads = tuple(record.payload for record in here)
+    return _Found(name, payloads, min([ttl, *(record.ttl for record in here)]))
+
+
+def _wire_name(name: str) -> bytes | None:
+    try:
+        wire_name: bytes = dns.domainString(name)
+    except UnicodeError:
+        return None
+    return wire_name

@@ -28,6 +28,16 @@ _READINGS: dict[str, tuple[type[GaugeMetricFamily] | type[CounterMetricFamily], 
     "upstream_connections": (GaugeMetricFamily, "Connections to a target.", (*_TARGET, "state")),
     "target_healthy": (GaugeMetricFamily, "1 where a target may be chosen, else 0.", _TARGET),
     "target_active": (GaugeMetricFamily, "Exchanges that a target is working on.", _TARGET),
+    "canary_cooling": (GaugeMetricFamily, "1 while canaries get no exchange.", ("upstream",)),
+    "mirror_copies": (
+        CounterMetricFamily, "Copies of requests for mirrors, sent or left out.", ("upstream", "result"),
+    ),
+    "target_breaker": (GaugeMetricFamily, "0 where a target's breaker is closed, 1 half-open, 2 open.", _TARGET),
+    "target_breaker_opened": (CounterMetricFamily, "Times that the breaker of a target opened.", _TARGET),
+    "target_put_aside": (CounterMetricFamily, "Times that a target was put aside for its failures.", _TARGET),
+    "target_latency_seconds": (GaugeMetricFamily, "Moving average that balance: ewma looks at.", _TARGET),
+    "upstream_panic": (GaugeMetricFamily, "1 while health is ignored.", ("upstream",)),
+    "retries_over_budget": (CounterMetricFamily, "Retries that the budget did not allow.", ("upstream",)),
     "connections": (GaugeMetricFamily, "Open connections from clients.", ("listener",)),
     "certificate_not_after_seconds": (
         GaugeMetricFamily, "When a certificate in use ends, Unix time; name: its first.", ("listener", "name"),
@@ -36,6 +46,9 @@ _READINGS: dict[str, tuple[type[GaugeMetricFamily] | type[CounterMetricFamily], 
     "proxy_headers_refused": (
         CounterMetricFamily, "Connections of proxies closed for want of a PROXY header.", ("listener",),
     ),
+    "store_connected": (GaugeMetricFamily, "Workers that the shared state answers.", ()),
+    "store_circuit_opened": (CounterMetricFamily, "Times that a worker lost the shared state.", ()),
+    "store_commands": (CounterMetricFamily, "Commands for the shared state.", ("result",)),
     "workers": (GaugeMetricFamily, "Worker processes under the supervisor, by what they do.", ("state",)),
     "worker_restarts": (CounterMetricFamily, "Workers that were begun in the place of one that ended.", ()),
     "log_lines_lost": (CounterMetricFamily, "Log lines that could not be written.", ("log",)),
@@ -89,6 +102,8 @@ class FamilyCollector(Collector):
         yield _counter("upstream_attempts", "Tries at a target.", (*_TARGET, "result"), metrics.attempts)
         yield _counter("limit_decisions", "Times a limit was asked.", (*_ROUTE, "step", "decision"),
                        metrics.limit_decisions)
+        yield _counter("store_failures", "Times a step had to do without the shared state.", ("step", "mode"),
+                       metrics.store_failures)
         yield _counter("step_outcomes", "Steps that did not just go on.", ("step", "kind", "outcome"),
                        metrics.step_outcomes)
         yield _counter("faults", "Exchanges that ended in a fault.", ("type", "whose"), metrics.faults)

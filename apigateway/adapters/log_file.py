@@ -51,8 +51,9 @@ class LogFile:
     path: "-" is standard output. OSError where the file cannot be opened.
     trouble: what the file said when it last refused, "" once it takes lines again.
     reactor: has callFromThread and callLater.
-    shared: other processes write there, too. A file takes whole writes one after the other (O_APPEND); a pipe takes
+    shared: other processes write there, too. A file takes whole writes one after the other (O_APPEND). A pipe takes
     only so much at once as is not mixed with what others write (PIPE_BUF, pipe(7)): it gets whole lines, few at once.
+    So does a socket (the standard output that systemd gives): it takes a long write in pieces of 32 KiB or so.
     """
 
     def __init__(
@@ -126,7 +127,7 @@ class LogFile:
         while (item := self._items.get()) is not None:
             if isinstance(item, tuple):
                 octets, lines = item
-                if self._shared and len(octets) > select.PIPE_BUF and _is_pipe(self._descriptor):
+                if self._shared and len(octets) > select.PIPE_BUF and _mixes(self._descriptor):
                     for part in whole_lines(octets, select.PIPE_BUF):
                         self._write(part, part.count(b"\n"))
                 else:
@@ -185,8 +186,10 @@ def whole_lines(octets: bytes, most: int) -> Iterator[bytes]:
         start = end
 
 
-def _is_pipe(descriptor: int) -> bool:
-    return stat.S_ISFIFO(os.fstat(descriptor).st_mode)
+def _mixes(descriptor: int) -> bool:
+    """Whether a long write is mixed with those of others."""
+    mode = os.fstat(descriptor).st_mode
+    return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 
 def _open(path: str) -> int:

@@ -45,6 +45,7 @@ class Metrics:
         self.routes: dict[tuple[str, str], RouteTally] = {}
         self.attempts = Tally()
         self.limit_decisions = Tally()
+        self.store_failures = Tally()
         self.step_outcomes = Tally()
         self.faults = Tally()
         self.reloads = Tally()
@@ -69,6 +70,9 @@ class Metrics:
 
     def limit_decision(self, api: str, route: str, step: str, granted: bool) -> None:
         self.limit_decisions.count(api, route, step, "granted" if granted else "refused")
+
+    def store_failure(self, step: str, mode: str) -> None:
+        self.store_failures.count(step, mode)
 
     def step_outcome(self, step: str, kind: str, outcome: str) -> None:
         self.step_outcomes.count(step, kind, outcome)

@@ -16,10 +16,14 @@ _TALLIES = ("attempts", "limit_decisions", "step_outcomes", "faults")
 # How the same figure of several workers becomes one. What is not named here is added up.
 _TOGETHER = {
     "target_healthy": min,  # healthy only where all of them may choose it
+    # Added up they would say nothing: the worst that one of them sees.
+    "target_breaker": max, "target_latency_seconds": max, "upstream_panic": max, "canary_cooling": max,
     "certificate_not_after_seconds": min,  # the one that ends first
 }
 # Figures that are counted where they are read: what a worker had that died still counts.
-COUNTED = frozenset(("certificates_refused", "proxy_headers_refused", "log_lines_lost"))
+COUNTED = frozenset(("certificates_refused", "proxy_headers_refused", "log_lines_lost", "target_breaker_opened",
+                     "target_put_aside", "retries_over_budget", "mirror_copies", "store_circuit_opened",
+                     "store_commands"))
 
 
 # Routes that are looked at for one part: some 2 ms, for which the loop stands still.

@@ -14,6 +14,7 @@ _HOST_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\.?")
 _URL_PATH = re.compile(r"(?:/(?:[A-Za-z0-9._~!$&'()*+,;=:@-]|%[0-9A-Fa-f]{2})*)*")
 _ZONE = re.compile(r"[A-Za-z0-9._~-]+")  # RFC 6874 2
 _DEFAULT_PORTS = {"http": 80, "https": 443}
+_OF_SERVICE = "+srv"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,11 +46,13 @@ class UnixAddress:
 
 @dataclass(frozen=True, slots=True)
 class TargetUrl:
-    """Where a target is; path is put in front of a request's, and is "" for none."""
+    """Where a target is; path is put in front of a request's, and is "" for none. service: the host is the name of SRV
+    records, which tell hosts and ports; the port is 0 then."""
 
     scheme: Literal["http", "https"]
     address: TcpAddress
     path: str
+    service: bool = False
 
 
 def as_ip(text: str) -> IPv4Address | IPv6Address | None:
@@ -86,11 +89,20 @@ def parse_server(text: str, default_port: int) -> TcpAddress:
     return TcpAddress(host, default_port if port is None else _port(port))
 
 
+def parse_place(text: str, default_port: int) -> TcpAddress:
+    """A host name or IP address (v6 in brackets), with or without a port. Raises ValueError."""
+    host, port = _host_and_port(text)
+    return TcpAddress(host, default_port if port is None else _port(port))
+
+
 def parse_target_url(text: str) -> TargetUrl:
-    """ "http[s]://host[:port][/path]" without user, query or fragment. Raises ValueError."""
-    scheme, separator, rest = text.partition("://")
+    """ "http[s]://host[:port][/path]" or "http[s]+srv://name[/path]", without user, query or fragment. Raises
+    ValueError."""
+    before, separator, rest = text.partition("://")
+    scheme = before.removesuffix(_OF_SERVICE)
+    service = scheme != before
     if not separator or scheme not in _DEFAULT_PORTS:
-        raise ValueError("a url begins with http:// or https://")
+        raise ValueError("a url begins with http:// or https://, or with http+srv:// or https+srv:// for SRV records")
     parts = urlsplit(text)
     if "@" in parts.netloc:
         raise ValueError("a url holds no user or password; set them by a policy, from a reference")
@@ -100,8 +112,10 @@ def parse_target_url(text: str) -> TargetUrl:
     path = rest[len(parts.netloc) :].rstrip("/")
     if not _URL_PATH.fullmatch(path):
         raise ValueError("the path of the url has characters that have to be percent-encoded")
-    address = TcpAddress(host, _DEFAULT_PORTS[scheme] if port is None else _port(port))
-    return TargetUrl("https" if scheme == "https" else "http", address, path)
+    if service and (port is not None or as_ip(host)):
+        raise ValueError("SRV records belong to a name, and tell the ports: expected a name without a port")
+    number = 0 if service else _DEFAULT_PORTS[scheme] if port is None else _port(port)
+    return TargetUrl("https" if scheme == "https" else "http", TcpAddress(host, number), path, service)
 
 
 def check_host(text: str, *, wildcard: bool = False) -> None:

@@ -8,10 +8,12 @@ from ipaddress import ip_network
 from apigateway.config.addresses import TcpAddress, UnixAddress, parse_listen_address, parse_server
 from apigateway.config.document import pointer_to
 from apigateway.config.doubles import doubles, refusal
-from apigateway.config.model import Configuration, Listener, ListenerTls, Management, ProxyProtocol
+from apigateway.config.model import Configuration, Listener, ListenerTls, Management, ProxyProtocol, State
+from apigateway.config.state_url import parse_state_url
 from apigateway.errors import Problem
 
 _DNS_PORT = 53
+_LONGEST_TIMEOUT = 1.0
 
 
 def check(configuration: Configuration) -> Iterator[Problem]:
@@ -28,6 +30,7 @@ def check(configuration: Configuration) -> Iterator[Problem]:
     yield from _address_taken(configuration)
     if configuration.management:
         yield from _management(configuration.management)
+    yield from _state(configuration.state)
     for i, network in enumerate(configuration.trusted_proxies):
         yield from refusal(_network, network, pointer_to("trusted_proxies", i))
     for i, server in enumerate(configuration.resolver.servers):
@@ -82,6 +85,27 @@ def _management(management: Management) -> Iterator[Problem]:
     if isinstance(address, TcpAddress) and not address.loopback and not management.tokens:
         message = "others can reach this address: it needs tokens, or a loopback address as 127.0.0.1"
         yield Problem("/management/address", message)
+
+
+def _state(state: State) -> Iterator[Problem]:
+    try:
+        where = parse_state_url(state.url)
+    except ValueError as error:
+        yield Problem("/state/url", str(error))
+        return
+    needs = {
+        "password": (state.password is not None, where.kind != "memory", "there is nothing to log in to"),
+        "sentinel_password": (state.sentinel_password is not None, where.kind == "sentinel", "there are no Sentinels"),
+        "ca": (state.ca is not None, where.secure, "TLS is spoken with rediss:// only"),
+        "certificate": (state.certificate is not None, where.secure, "TLS is spoken with rediss:// only"),
+    }
+    for key, (given, fits, why) in needs.items():
+        if given and not fits:
+            yield Problem(f"/state/{key}", why)
+    if state.timeout > _LONGEST_TIMEOUT:
+        yield Problem("/state/timeout", "every request may have to wait for so long: expected 1s at most")
+    if where.user and state.password is None:
+        yield Problem("/state/password", f'the user "{where.user}" needs a password')
 
 
 def _server(text: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from apigateway.config import check_breakers, check_steering
 from apigateway.config.addresses import check_host, parse_target_url
 from apigateway.config.document import pointer_to
 from apigateway.config.doubles import doubles, refusal
@@ -14,18 +15,21 @@ from apigateway.errors import Problem
 def check(upstreams: tuple[Upstream, ...]) -> Iterator[Problem]:
     """What is wrong with the upstreams of a revision."""
     yield from doubles((upstream.name for upstream in upstreams), "/upstreams", "name")
+    yield from check_steering.check_cookies(upstreams)
     for i, upstream in enumerate(upstreams):
         yield from _upstream(upstream, pointer_to("upstreams", i))
 
 
 def target_name(target: Target) -> str:
-    """What a target is called: as it says, else host:port of its url (the url where that is broken)."""
+    """What a target is called: as it says, else host:port of its url (the name of its SRV records; the url where that
+    is broken)."""
     if target.name is not None:
         return target.name
     try:
-        return str(parse_target_url(target.url).address)
+        url = parse_target_url(target.url)
     except ValueError:
         return target.url
+    return url.address.host if url.service else str(url.address)
 
 
 def _upstream(upstream: Upstream, place: str) -> Iterator[Problem]:
@@ -41,6 +45,8 @@ def _upstream(upstream: Upstream, place: str) -> Iterator[Problem]:
     if upstream.health.path is not None and not upstream.health.path.startswith("/"):
         yield Problem(f"{place}/health/path", 'a path begins with "/"')
     yield from _tls(upstream, f"{place}/tls")
+    yield from check_steering.check(upstream, place)
+    yield from check_breakers.check(upstream, place)
 
 
 def _weights(upstream: Upstream, place: str) -> Iterator[Problem]:

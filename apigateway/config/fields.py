@@ -17,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    SecretStr,
     WithJsonSchema,
 )
 from pydantic.fields import FieldInfo
@@ -27,6 +28,7 @@ NAME = r"^[A-Za-z0-9][A-Za-z0-9._:-]*$"
 SHA256 = r"^[0-9a-f]{64}$"
 METHOD = r"^[A-Z][A-Z-]*$"
 VARIABLE = r"^[A-Za-z_][A-Za-z0-9_]*$"
+COOKIE_NAME = r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$"  # RFC 6265 4.1.1: a token
 
 _PERCENT = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,20})?)%")
 
@@ -36,6 +38,7 @@ PATTERNS = {
     SHA256: "expected the SHA-256 as 64 lower-case hexadecimal digits",
     METHOD: "a method is written in capitals, as in GET",
     VARIABLE: "a variable's name has letters, digits and _ only",
+    COOKIE_NAME: "a cookie's name has letters, digits and !#$%&'*+-.^_`|~ only",
 }
 
 
@@ -72,6 +75,9 @@ Sha256 = Annotated[str, Field(pattern=SHA256)]
 Method = Annotated[str, Field(pattern=METHOD)]
 Variable = Annotated[str, Field(pattern=VARIABLE)]
 Truth = Annotated[bool, Field(strict=True)]
+CookieName = Annotated[str, Field(pattern=COOKIE_NAME, max_length=128)]
+# Dumped as it was written, which is a reference: a revision is told to workers, and kept, with it.
+Secret = Annotated[SecretStr, PlainSerializer(SecretStr.get_secret_value, return_type=str)]
 Whole = Annotated[int, Field(strict=True)]
 Status = Annotated[int, Field(strict=True, ge=100, le=599)]
 FilePath = Annotated[str, Field(min_length=1), PathMark("file")]

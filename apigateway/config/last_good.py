@@ -17,6 +17,8 @@ from apigateway.config.model import Configuration
 from apigateway.config.revision import text_of
 from apigateway.errors import ConfigurationRefused, Problem
 
+# Seconds after which a file that is not in its place yet is somebody's who was killed.
+_STALE_AFTER = 60.0
 _FORMAT = "apigateway-last-good 1 sha256="
 
 
@@ -24,16 +26,17 @@ def store(path: str | Path, configuration: Configuration) -> None:
     """Put a configuration in the place of the one stored before, whole or not at all; mode 0600.
 
     Its paths should be absolute (paths.absolute), since they will be read from another folder. Safe against a
-    loss of power: file and folder are synced. One writer at a time. Raises OSError.
+    loss of power: file and folder are synced. Of several processes that do, the last one's stays; one writer at a
+    time in each. Raises OSError.
     """
     path = Path(path)
     text = written(configuration)
     line = f"{_FORMAT}{hashlib.sha256(text).hexdigest()}\n".encode()
-    passing = path.with_name(f".{path.name}.new")
-    with contextlib.suppress(FileNotFoundError):
-        passing.unlink()  # left by a writer that was killed
+    passing = path.with_name(f".{path.name}.{os.getpid()}.new")
+    passing.unlink(missing_ok=True)  # left by one of this number that was killed
     try:
         _write_synced(passing, line + text + b"\n")
+        _remove_stale(passing, f".{path.name}.*new")
         passing.replace(path)
     except OSError:
         passing.unlink(missing_ok=True)
@@ -79,6 +82,16 @@ def _write_synced(path: Path, octets: bytes) -> None:
         stream.write(octets)
         stream.flush()
         os.fsync(stream.fileno())
+
+
+def _remove_stale(passing: Path, names: str) -> None:
+    """Remove what writers left behind that were killed: it is much older than what was just written. Who has a number
+    that is not known here may write all the same, in a container of its own."""
+    now = passing.stat().st_mtime
+    for other in passing.parent.glob(names):
+        with contextlib.suppress(OSError):
+            if other.stat().st_mtime < now - _STALE_AFTER:
+                other.unlink()
 
 
 def _sync_folder(path: Path) -> None:

@@ -23,6 +23,7 @@ from apigateway.config.fields import (
     Variable,
     Whole,
 )
+from apigateway.config.state_model import State, StateOrUrl
 
 MOST_WORKERS = 256
 
@@ -176,7 +177,9 @@ class ProcessSettings(Settings):
 
     listeners: tuple[Listener, ...] = Field(min_length=1, description="Where clients connect.")
     management: Management | None = Field(default=None, description="None: no management listener.")
-    state: Literal["memory:"] = Field(default="memory:", description="Where counters live.")
+    state: StateOrUrl = Field(
+        default=State(), description="Where what workers share is kept.", json_schema_extra={"default": "memory:"}
+    )
     workers: Workers = Field(
         default=1, description="Processes that carry traffic; auto: one for each processor this one may use."
     )

@@ -16,6 +16,7 @@ WITHHELD = "***"
 # What may be long in a revision.
 _LISTS = ("upstreams", "apis", "consumers")
 _SHORT = 16
+_HIDDEN = ("sha256", "secret", "previous_secret", "password", "sentinel_password")
 _SECRET_NAME = re.compile(
     r"secret|passw|token|credential|authorization|cookie|private|signature|salt|sha256|hash|(^|[-_])(api)?key$",
     re.IGNORECASE,
@@ -84,7 +85,7 @@ def _without_secrets(value: Any, *, in_settings: bool) -> Any:
         return value
     return {
         key: _withheld(item)
-        if key == "sha256" or (in_settings and _SECRET_NAME.search(key))
+        if key in _HIDDEN or (in_settings and _SECRET_NAME.search(key))
         # A dict with "policy" beside "with" is a step; what is inside belongs to its kind.
         else _without_secrets(item, in_settings=in_settings or (key == "with" and "policy" in value))
         for key, item in value.items()

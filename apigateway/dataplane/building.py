@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
-from apigateway.config.model import Configuration
+from apigateway.config.model import Configuration, State
 from apigateway.dataplane.deployment import Deployment
 from apigateway.flow.drafting import Draft
 from apigateway.flow.live import LiveRevision
@@ -18,11 +18,13 @@ NEVER: Final = 1_000_000_000
 
 @dataclass(frozen=True)
 class Candidate:
-    """A configuration that was checked and drafted, ready to be deployed. digest: of its revision."""
+    """A configuration that was checked and drafted, ready to be deployed. digest: of its revision. state: its settings,
+    with secrets."""
 
     configuration: Configuration
     draft: Draft
     digest: str
+    state: State = field(default_factory=State)
 
 
 @dataclass(frozen=True, slots=True)

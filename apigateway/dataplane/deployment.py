@@ -6,11 +6,11 @@ import hashlib
 import json
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 
@@ -20,18 +20,34 @@ from apigateway.dataplane.driver import WorkerDriver
 from apigateway.dataplane.health import CheckedPlace, Checker
 from apigateway.dataplane.names import Names
 from apigateway.dataplane.pool import Connect, Road, TargetPool
+from apigateway.dataplane.service_targets import ServiceTargets
 from apigateway.dataplane.sni import upstream_context
 from apigateway.errors import ConfigurationRefused, Problem
 from apigateway.flow.drafting import Draft
 from apigateway.flow.live import LiveRevision
+from apigateway.flow.members import is_service, service_name
 from apigateway.flow.services import Consumers, Services, Shared
 from apigateway.flow.target_state import TargetState
 from apigateway.flow.units import Unit
 from apigateway.flow.upstream import CompiledUpstream, TargetPlace
-from apigateway.ports.interfaces import IClock, IEventLog, IMetrics, IRandom, IStateStore, ITimers
+from apigateway.ports.interfaces import (
+    Facts,
+    IClock,
+    IEventLog,
+    IMetrics,
+    INotices,
+    IQuotaStore,
+    IRandom,
+    IStateStore,
+    ITimers,
+)
+from apigateway.ports.memory_notices import MemoryNotices
+from apigateway.ports.memory_quotas import NoQuotas
 
 # Thousands of upstreams and steps at once would stop the loop: after so many seconds others get their turn.
 SLICE = 0.005
+# What a new revision waits for the records of its services.
+FIRST_ANSWER = 2.0
 
 
 @dataclass(frozen=True)
@@ -49,6 +65,9 @@ class Means:
     connect: Connect
     turn: Callable[[], Deferred[None]]
     hide_in_logs: Callable[[str], None]
+    quotas: IQuotaStore = field(default_factory=NoQuotas)
+    notices: INotices = field(default_factory=MemoryNotices)
+    state_shown: Callable[[], Facts] = field(default=lambda: {"kind": "memory", "connected": True})
 
 
 class Deployment:
@@ -64,7 +83,9 @@ class Deployment:
         self._owner = object()
         self._provisioned: list[Unit] = []
         self._contexts: dict[str, tuple[ssl.SSLContext, str]] = {}
-        self.hosts: set[str] = set()
+        self._services: list[ServiceTargets] = []
+        # What is held for a place, to be let go of when it goes.
+        self._keys: dict[TargetState, list[str]] = {}
         self._turn_began = 0.0
 
     @property
@@ -82,6 +103,16 @@ class Deployment:
         """The targets it balances over."""
         return [state for upstream in self._draft.upstreams.values() for state in upstream.places]
 
+    @property
+    def hosts(self) -> set[str]:
+        """The names that its targets have, those of services at this moment."""
+        return {place.hostname for upstream in self._draft.upstreams.values() for place in upstream.places.values()}
+
+    @property
+    def services(self) -> set[str]:
+        """The names of services that it follows."""
+        return {one.service.host for one in self._services}
+
     async def build(self, driver_of: Callable[[], WorkerDriver]) -> LiveRevision:
         """Provision everything; ConfigurationRefused, with nothing left behind, where something fails."""
         draft = self._draft
@@ -92,6 +123,7 @@ class Deployment:
                 upstream = draft.upstreams[settings.name]
                 await self._connect_upstream(settings, upstream, f"/upstreams/{number}", driver_of)
                 await self._turn_when_due()
+            await self._first_answers()
             await self._provision()
         except BaseException:
             self.close()
@@ -102,6 +134,9 @@ class Deployment:
 
     def close(self) -> None:
         """Close every policy, once, and let go of all that is shared."""
+        services, self._services = self._services, []
+        for service in services:
+            service.close()
         units, self._provisioned = self._provisioned, []
         for unit in reversed(units):
             try:
@@ -126,13 +161,40 @@ class Deployment:
         self, settings: Upstream, upstream: CompiledUpstream, pointer: str, driver_of: Callable[[], WorkerDriver]
     ) -> None:
         context, mark = None, ""
-        if any(place.secure for place in upstream.places.values()):
+        if any(target.url.startswith("https") for target in settings.targets):
             context, mark = await self._tls(settings.tls, pointer)
-        for state, place in upstream.places.items():
-            road = Road(place.port, context if place.secure else None, settings.tls.server_name or place.hostname)
-            upstream.connectors[state] = self._pool(settings, place, road, mark)
+
+        def connect(state: TargetState) -> None:
+            place = upstream.places[state]
+            road = Road(place.port, context if place.secure else None, settings.tls.server_name or place.server_name)
+            self._keys[state] = [self._pool(settings, upstream, state, road, mark)]
             if settings.health.path is not None:
-                self._check(settings, state, place, road, mark, driver_of)
+                self._keys[state].append(self._check(settings, state, place, road, mark, driver_of))
+
+        def let_go(state: TargetState) -> None:
+            for key in self._keys.pop(state, ()):
+                if not any(key in keys for keys in self._keys.values()):  # two places of one address have one pool
+                    self._means.shared.let_go(self._owner, key)
+            self._means.names.leave(upstream.places[state].hostname)
+
+        for state in upstream.places:
+            connect(state)
+        for number, target in enumerate(settings.targets):
+            if is_service(target):
+                service = self._means.names.service(service_name(target))
+                followed = ServiceTargets(service, upstream, number, connect, let_go, self._means.events)
+                self._services.append(followed)
+
+    async def _first_answers(self) -> None:
+        """Wait a moment for services of which nothing is known yet: without them their upstreams have no target. One
+        that is not answered for does not hold the revision up."""
+        unknown = {one.service for one in self._services if not one.service.found and one.service.error is None}
+        if unknown:
+            waiting = [service.wait() for service in unknown]
+            all_of_them = DeferredList(waiting, consumeErrors=True)
+            late = self._means.timers.call_later(FIRST_ANSWER, all_of_them.cancel)
+            await all_of_them
+            late.cancel()
 
     async def _tls(self, settings: UpstreamTls, pointer: str) -> tuple[ssl.SSLContext, str]:
         """Once for all upstreams that have the same, and in a thread: reading the system's CAs takes 30 ms."""
@@ -144,10 +206,12 @@ class Deployment:
                 raise ConfigurationRefused([Problem(f"{pointer}/tls", str(error))]) from error
         return self._contexts[same]
 
-    def _pool(self, settings: Upstream, place: TargetPlace, road: Road, mark: str) -> TargetPool:
-        """The pool of a place; one for all revisions in which everything that matters is the same."""
-        means = self._means
-        self.hosts.add(place.hostname)
+    def _pool(
+        self, settings: Upstream, upstream: CompiledUpstream, state: TargetState, road: Road, mark: str
+    ) -> str:
+        """Put the pool of a place in; one for all revisions in which everything that matters is the same. Returns the
+        key that it is shared under."""
+        means, place = self._means, upstream.places[state]
         secure = (mark, road.server_name) if place.secure else ()
         key = "pool " + repr((settings.name, place.hostname, place.port, secure, settings.pool.model_dump_json()))
 
@@ -159,12 +223,13 @@ class Deployment:
             pool.name.follow(pool)
             return pool
 
-        return means.shared.get(self._owner, key, make)
+        upstream.connectors[state] = means.shared.get(self._owner, key, make)
+        return key
 
     def _check(
         self, settings: Upstream, state: TargetState, place: TargetPlace, road: Road, mark: str,
         driver_of: Callable[[], WorkerDriver],
-    ) -> None:
+    ) -> str:
         means = self._means
         key = "check " + repr((settings.name, state.name, state.url, mark, settings.health.model_dump_json()))
 
@@ -176,6 +241,7 @@ class Deployment:
             )
 
         means.shared.get(self._owner, key, make)
+        return key
 
     # ---- policies
 
@@ -188,6 +254,7 @@ class Deployment:
                 metrics=means.metrics, consumers=consumers, environment=self._configuration.environment,
                 place=unit.info.place, api=unit.info.api, route=unit.info.route,
                 shared=partial(means.shared.get, self._owner), hide_in_logs=means.hide_in_logs,
+                quotas=means.quotas, notices=means.notices,
             )
             await self._provision_one(unit, services)
             await self._turn_when_due()

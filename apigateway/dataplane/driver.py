@@ -6,6 +6,7 @@ from collections.abc import Callable
 from email.utils import formatdate
 from typing import Any, Final
 
+from apigateway.dataplane.mirroring import Mirroring
 from apigateway.dataplane.opening import Opening
 from apigateway.dataplane.pool import TargetPool
 from apigateway.dataplane.upstream import UpstreamConnection
@@ -14,6 +15,7 @@ from apigateway.flow.attempting import Attempting
 from apigateway.flow.driver import AttemptFailure
 from apigateway.flow.exchange import Exchange
 from apigateway.flow.live import LiveRevision
+from apigateway.flow.mirror import MirrorCopy
 from apigateway.flow.target_state import HealthChange, TargetState
 from apigateway.flow.upstream import CompiledUpstream
 from apigateway.ports.interfaces import IClock, IEventLog, IExchangeLog, IMetrics, IRandom, ITimers
@@ -43,6 +45,7 @@ class WorkerDriver:
         # Unique among workers by its random start; in order within one. No secret hangs on it.
         self._prefix = random.token(5).hex() + "-"
         self._count = 0
+        self._mirroring = Mirroring(self)
 
     def next_id(self) -> str:
         """The id of a new exchange."""
@@ -82,10 +85,17 @@ class WorkerDriver:
         self._metrics.attempt(upstream, target, result)
 
     def health_changed(self, change: HealthChange) -> None:
-        level = "info" if change.state in ("healthy", "back") else "warn"
+        level = "info" if change.state in ("healthy", "back", "closed") else "warn"
         self.events.event(
             level, f"target is {change.state}", upstream=change.upstream, target=change.target, why=change.why
         )
+
+    def mirror(self, copy: MirrorCopy, revision: LiveRevision) -> None:
+        self._mirroring.begin(copy, revision)
+
+    def close(self) -> None:
+        """End what goes on without a client."""
+        self._mirroring.close()
 
     def finished(self, exchange: Exchange) -> None:
         for log in self._logs:

@@ -8,19 +8,19 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock, maybeDeferred
-from twisted.internet.interfaces import IListeningPort
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from apigateway import __version__
 from apigateway.config.model import Configuration
 from apigateway.config.revision import withheld
+from apigateway.dataplane.bound import Bound, Taking, prepare_listeners, take_listeners
 from apigateway.dataplane.building import Building, Built, Candidate, PreparedRevision
-from apigateway.dataplane.certificates import CertificateRefused
 from apigateway.dataplane.deployment import Deployment, Means, let_go
 from apigateway.dataplane.driver import WorkerDriver
 from apigateway.dataplane.listener import Listener
-from apigateway.dataplane.listener_tls import ListenerTlsContext, Prepared
+from apigateway.dataplane.listener_tls import ListenerTlsContext
+from apigateway.dataplane.quotas_kept import quotas_shown, reset_usage, usage_shown
 from apigateway.dataplane.readings import readings_of, target_shown, upstreams_shown
 from apigateway.dataplane.restart import not_taken
 from apigateway.errors import ConfigurationRefused, Problem
@@ -28,20 +28,11 @@ from apigateway.flow.explaining import explain
 from apigateway.flow.live import LiveRevision
 from apigateway.flow.target_state import TargetStates
 from apigateway.ports.interfaces import IExchangeLog, IWorker, Reading
+from apigateway.ports.reloading import outcome_of_reload
 from apigateway.wire.ipset import IpSet
 
 Prepare = Callable[[], Deferred[Candidate]]
 Endpoint = Callable[[Any, Any], Any]
-
-
-class Bound:
-    """A listener, its TLS and its endpoint."""
-
-    def __init__(self, listener: Listener, tls: ListenerTlsContext | None, endpoint: Any) -> None:
-        self.listener, self.tls, self.endpoint = listener, tls, endpoint
-        self.port: IListeningPort | None = None
-        # What looks at its certificates next.
-        self.look: Any = None
 
 
 @implementer(IWorker)
@@ -71,6 +62,7 @@ class Worker(Service):
         self._last: dict[str, Any] = {}
         self._why_not_ready = "starting"
         self._cut_off = self._closed = False
+        self._notice: Deferred[None] | None = None
         self._began = means.clock.monotonic()
         self._draft = first.draft
         empty = LiveRevision("", first.draft.router, first.draft.rules, first.draft.fallback, (), {})  # type: ignore[arg-type]
@@ -98,15 +90,26 @@ class Worker(Service):
             bound.endpoint.bind()
 
     async def start(self) -> None:
-        """Deploy the first revision, then accept. ConfigurationRefused where it cannot be provisioned."""
-        first, self._first = self._first, None  # which may go when another one is taken
-        assert first is not None
-        self._swap(await self._build(first))
-        del first
-        for bound in self.bound:
-            bound.port = await bound.endpoint.listen(bound.listener)
-        self._why_not_ready = ""
-        self._watch_certificates()
+        """Deploy the first revision, then accept. ConfigurationRefused where it cannot be provisioned.
+
+        A reload that is asked for meanwhile waits until that is done, since what it reads is newer.
+        """
+        await self._lock.acquire()
+        try:
+            first, self._first = self._first, None  # which may go when another one is taken
+            assert first is not None
+            self._swap(await self._build(first))
+            del first
+            for bound in self.bound:
+                bound.port = await bound.endpoint.listen(bound.listener)
+            if self._why_not_ready != "draining":
+                self._why_not_ready = ""
+                self._watch_certificates()
+        except BaseException:
+            self._closed = True  # so that nothing is taken any more
+            raise
+        finally:
+            self._lock.release()
 
     async def drain(self, *, handed_over: bool = False) -> None:
         """Not ready, then accept no more, then wait for what runs; what is left at the limit is ended.
@@ -123,7 +126,7 @@ class Worker(Service):
                     bound.look.cancel()
             if handed_over:
                 await self._stop_listening()
-            await self._sleep(settings.notice)
+            await self._give_notice(settings.notice)
             await self._stop_listening()
             for bound in self.bound:
                 bound.listener.drain()
@@ -148,20 +151,29 @@ class Worker(Service):
         self._cut_off = True
         for bound in self.bound:
             bound.listener.abort_all()
+        self._notice_over()
 
     def close(self) -> None:
         """After the drain: let go of everything."""
         self._closed = True
+        self.driver.close()
         self.driver.revision.retire(lambda: None)
         for deployment in self._deployments:
             deployment.close()
         self._deployments.clear()
         self._means.names.close()
 
-    def _sleep(self, seconds: float) -> Deferred[None]:
-        done: Deferred[None] = Deferred()
-        self._means.timers.call_later(seconds, done.callback, None)
-        return done
+    async def _give_notice(self, seconds: float) -> None:
+        if not self._cut_off:
+            notice = self._notice = Deferred()
+            over = self._means.timers.call_later(seconds, self._notice_over)
+            await notice
+            over.cancel()
+
+    def _notice_over(self) -> None:
+        notice, self._notice = self._notice, None
+        if notice is not None:
+            notice.callback(None)
 
     def _watch_certificates(self) -> None:
         for bound in self.bound:
@@ -185,10 +197,10 @@ class Worker(Service):
         await self._lock.acquire()
         self._building.begin()
         try:
-            if self._why_not_ready == "draining":
+            if self._closed or self._why_not_ready == "draining":
                 raise ConfigurationRefused([Problem("", "the worker is ending")])
             candidate = await read()
-            listeners = self._prepare_listeners(candidate.configuration)
+            listeners = prepare_listeners(self.bound, candidate.configuration)
             built = await self._build(candidate)
         except BaseException:
             self._built_or_not(taken=False)
@@ -212,12 +224,12 @@ class Worker(Service):
             raise
         return Built(candidate, deployment, live)
 
-    def _commit(self, built: Built, listeners: Sequence[tuple[Bound, Any, Prepared | None]]) -> None:
+    def _commit(self, built: Built, listeners: Taking) -> None:
         if self._closed:
             self._discard(built)
             return
         self._swap(built)
-        self._take_listeners(built.candidate.configuration, listeners)
+        take_listeners(listeners, built.candidate.configuration, self._now())
         self._built_or_not(taken=True)
 
     def _discard(self, built: Built) -> None:
@@ -237,8 +249,10 @@ class Worker(Service):
         previous = next((one for one in reversed(self._deployments) if one is not built.deployment), None)
         old, self.driver.revision = self.driver.revision, built.live
         self._configuration, self._draft = built.candidate.configuration, built.candidate.draft
+        for upstream in built.live.upstreams.values():
+            upstream.balancer.traffic.takes_over(upstream.balancer.states)
         old.retire(lambda: self._retired(previous))
-        self._last = {"taken": True, "digest": name, "at": self._now_text(), "problems": []}
+        self._last = outcome_of_reload(taken=True, digest=name, wall=means.clock.wall())
         means.metrics.digest(name)
         means.metrics.reload("taken")
         if previous is not None:
@@ -258,7 +272,10 @@ class Worker(Service):
         that are not known to be its own yet."""
         if not self._lock.locked:
             self._states.keep([state for one in self._deployments for state in one.states])
-            self._means.names.keep({host for one in self._deployments for host in one.hosts})
+            self._means.names.keep(
+                {host for one in self._deployments for host in one.hosts},
+                {name for one in self._deployments for name in one.services},
+            )
 
     def reload(self) -> Deferred[dict[str, Any]]:
         """Prepare, deploy, swap; one at a time. Never fails: what was wrong is in the result."""
@@ -284,37 +301,11 @@ class Worker(Service):
 
     def _refused(self, problems: Sequence[Problem]) -> None:
         texts = [str(problem) for problem in problems]
-        self._last = {
-            "taken": False, "digest": self.driver.revision.digest, "at": self._now_text(), "problems": texts,
-        }
+        self._last = outcome_of_reload(
+            taken=False, digest=self.driver.revision.digest, wall=self._means.clock.wall(), problems=texts
+        )
         self._means.metrics.reload("refused")
         self._means.events.event("error", "configuration refused, the running revision stays", problems=texts)
-
-    def _prepare_listeners(self, configuration: Configuration) -> list[tuple[Bound, Any, Prepared | None]]:
-        """What the listeners will take, with every certificate read; ConfigurationRefused where one is broken."""
-        by_name = {settings.name: settings for settings in configuration.listeners}
-        prepared: list[tuple[Bound, Any, Prepared | None]] = []
-        for bound in self.bound:
-            settings = by_name[bound.listener.name]
-            tls = None
-            try:
-                if bound.tls is not None and settings.tls is not None:
-                    tls = bound.tls.prepare(settings.tls, configuration.certificates)
-            except (CertificateRefused, OSError) as error:
-                number = configuration.listeners.index(settings)
-                raise ConfigurationRefused([Problem(f"/listeners/{number}/tls", str(error))]) from error
-            prepared.append((bound, settings, tls))
-        return prepared
-
-    def _take_listeners(
-        self, configuration: Configuration, prepared: Sequence[tuple[Bound, Any, Prepared | None]]
-    ) -> None:
-        trusted = IpSet(configuration.trusted_proxies)
-        for bound, settings, tls in prepared:
-            if bound.tls is not None and tls is not None:
-                bound.tls.take(tls)
-                bound.tls.flag_expired(self._now())
-            bound.listener.apply(settings, trusted, configuration.trusted_fields)
 
     # ---- IWorker
 
@@ -335,6 +326,7 @@ class Worker(Service):
             "exchanges_running": self.driver.revision.active,
             "revisions_in_use": len(self._deployments),
             "last_reload": self._last,
+            "state": self._means.state_shown(),
             "listeners": [
                 {"name": bound.listener.name, "address": bound.listener.settings.address,
                  "tls": bound.tls is not None, "connections": len(bound.listener.connections)}
@@ -362,6 +354,15 @@ class Worker(Service):
                 return target_shown(found, state, self._means.clock.monotonic())
         raise LookupError(target)
 
+    def quotas(self) -> list[dict[str, Any]]:
+        return quotas_shown(self._draft.units)
+
+    async def quota_usage(self, step: str, key: str, most: int) -> list[dict[str, Any]]:
+        return await usage_shown(self._draft.units, step, key, most)
+
+    async def reset_quota(self, step: str, key: str) -> bool:
+        return await reset_usage(self._draft.units, step, key, self._means.events)
+
     def explain(self, method: str, url: str, headers: Sequence[tuple[str, str]]) -> dict[str, Any]:
         return explain(self._draft, method, url, headers, now=self._means.clock.monotonic())
 
@@ -371,6 +372,3 @@ class Worker(Service):
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._means.clock.wall(), UTC)
-
-    def _now_text(self) -> str:
-        return self._now().isoformat(timespec="seconds")

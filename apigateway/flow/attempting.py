@@ -10,6 +10,7 @@ from apigateway.flow.answering import Answering
 from apigateway.flow.driver import Attempt, AttemptFailure
 from apigateway.flow.faults import Fault
 from apigateway.flow.machine_state import ANSWERING, SENDING, SHAPING, TUNNEL
+from apigateway.flow.mirror import Mirror
 from apigateway.flow.retrying import Attempt as Tried
 from apigateway.flow.retrying import backoff, may_retry
 from apigateway.flow.target_state import TargetState
@@ -38,6 +39,8 @@ class Attempting(Answering):
         exchange.upstream = upstream.name
         self.deadline = exchange.steps_done + upstream.total_timeout
         upstream.budget.began()
+        if upstream.sticky is not None:
+            upstream.sticky.begin(exchange)
         self._to(SENDING)
         self._attempt(exchange.steps_done, None)
 
@@ -60,6 +63,8 @@ class Attempting(Answering):
         assert upstream is not None
         self.target = target
         target.active += 1
+        if upstream.balancer.tickets and self.ticket is None:
+            self.ticket = upstream.balancer.traffic.let_in(target, now)
         exchange.attempts += 1
         exchange.target = target.name
         exchange.sent = now
@@ -70,7 +75,8 @@ class Attempting(Answering):
     def _nobody(self, upstream: CompiledUpstream) -> Fault:
         return Fault(
             faults.UNAVAILABLE, public="no target of the upstream can take requests",
-            private=f"no usable target in upstream {upstream.name!r}", headers=((b"retry-after", b"1"),),
+            private=f"no usable target in upstream {upstream.name!r}",
+            headers=((b"retry-after", b"%d" % upstream.balancer.retry_after(self.driver.now())),),
         )
 
     # ---- events of the attempt
@@ -93,6 +99,8 @@ class Attempting(Answering):
         if upload is None:
             attempt.send_head(request, path, host, self.extra)
             attempt.send_end(None)
+            if upstream.mirror is not None:
+                self._mirror(upstream.mirror)
         else:
             self._prepare_length(upload)
             attempt.send_head(request, path, host, self.extra)
@@ -167,6 +175,17 @@ class Attempting(Answering):
             upload.trailers.drop(self.exchange.request.withheld)
         if self.attempt is not None:
             self.attempt.send_end(upload.trailers)
+            if self.upstream is not None and self.upstream.mirror is not None:
+                self._mirror(self.upstream.mirror)
+
+    def _mirror(self, mirror: Mirror) -> None:
+        """The request was sent to its end: let it be copied; once, however many attempts follow."""
+        if not self.mirrored and self.attempt is not None:
+            self.mirrored = True
+            copy = mirror.copy(self.exchange, self.upload, self.extra or (), self.driver.now())
+            if copy is not None:
+                self.exchange.note("mirrored", copy.target.name)
+                self.driver.mirror(copy, self.revision)
 
     def _continue_now(self) -> None:
         """The upstream said nothing: let the client send its body."""
@@ -195,7 +214,7 @@ class Attempting(Answering):
         assert upstream is not None and target is not None
         status = response.status
         now = self.driver.now()
-        change = upstream.balancer.report(target, status, now)
+        change = upstream.balancer.report(target, status, now, self.ticket)
         if change is not None:
             self.driver.health_changed(change)
         if status in upstream.retry_statuses and self._again(AttemptFailure(
@@ -206,6 +225,8 @@ class Attempting(Answering):
         self.more = more and not response.upgrade
         if self.timer is not None:
             self._stop_timer()
+        if upstream.sticky is not None:
+            upstream.sticky.answer(self.exchange, target, response)
         self._shape_response(response)
 
     def response_data(self, chunk: bytes) -> None:
@@ -245,12 +266,14 @@ class Attempting(Answering):
             # RFC 9112 9.3.1: the kept connection was closed while idle. That says nothing of the target, so it costs
             # neither an attempt nor its health; a fresh connection cannot be stale, so this happens once.
             self.stale_used = True
+            ticket, self.ticket = self.ticket, None  # it was let in, and stays so
             self._leave_target("stale")
+            self.ticket = ticket
             self.exchange.attempts -= 1
             self._attempt_at(target, now, fresh=True)
             return
         if failure.kind.whose == "upstream":  # and not a limit of our own
-            change = upstream.balancer.report(target, failure.reason or failure.kind.slug, now)
+            change = upstream.balancer.report(target, failure.reason or failure.kind.slug, now, self.ticket)
             if change is not None:
                 self.driver.health_changed(change)
         if not self._again(failure):

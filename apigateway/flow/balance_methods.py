@@ -6,21 +6,30 @@ from bisect import bisect
 from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from struct import unpack
-from typing import Protocol
+from typing import Final, Protocol
 
 from apigateway.flow.exchange import Exchange
 from apigateway.flow.target_state import TargetState
 from apigateway.ports.interfaces import IRandom
 
+# Weights count in twentieths: a part of one (slow start) is a whole number, too, and of a size that costs nothing.
+UNIT: Final = 20
+
 
 class Choice:
-    """A target with the weight that this revision gives it (> 0)."""
+    """A target with the weight that this revision gives it (> 0), in twentieths."""
 
     __slots__ = ("state", "weight")
 
     def __init__(self, state: TargetState, weight: int) -> None:
         self.state = state
-        self.weight = weight
+        self.weight = weight * UNIT
+
+    def rising(self, share: float) -> Choice:
+        """The same, with a share of its weight."""
+        part = Choice(self.state, 1)
+        part.weight = max(1, int(self.weight * share))
+        return part
 
 
 class Method(Protocol):
@@ -67,15 +76,6 @@ def least_connections(usable: Sequence[Choice], exchange: Exchange) -> TargetSta
     if idle:
         return round_robin(usable, exchange)
     return ties[0].state if len(ties) == 1 else round_robin(ties, exchange)
-
-
-def least_recently_used(usable: Sequence[Choice], exchange: Exchange) -> TargetState:
-    """The one whose last turn is longest ago; weights do not count (but 0 is none)."""
-    return min(usable, key=_turn).state
-
-
-def _turn(choice: Choice) -> int:
-    return choice.state.turn
 
 
 class TwoChoices:

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from apigateway.flow.answering import Answering
     from apigateway.flow.attempting import Attempting
     from apigateway.flow.exchange import Exchange
+    from apigateway.flow.live import LiveRevision
+    from apigateway.flow.mirror import MirrorCopy
     from apigateway.flow.target_state import HealthChange, TargetState
     from apigateway.flow.upstream import CompiledUpstream
 
@@ -126,3 +128,6 @@ class Driver(Protocol):
 
     def finished(self, exchange: Exchange) -> None:
         """The exchange is over: metrics and access log."""
+
+    def mirror(self, copy: MirrorCopy, revision: LiveRevision) -> None:
+        """Send a copy of a request to a mirror, after what is being done now. Never raises, and never calls back."""

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
+from apigateway.config.check_upstreams import target_name
 from apigateway.flow.drafting import Draft
 from apigateway.flow.exchange import Connection, Exchange
 from apigateway.flow.explain_route import explain as explain_route
@@ -124,6 +125,9 @@ def _target(plan: Plan, exchange: Exchange, now: float) -> dict[str, Any]:
         "targets": [
             {"name": one.state.name, "url": one.state.url, "chosen": not one.why_not, "why_not": one.why_not}
             for one in verdicts
+        ] + [
+            {"name": target_name(one), "url": one.url, "chosen": False, "why_not": "no place of its service is known"}
+            for one in upstream.balancer.without_places()
         ],
     }
 

@@ -158,7 +158,7 @@ class Machine(Attempting):
     def _prepare_upload(self, upload: Upload, upstream: CompiledUpstream) -> None:
         plan, body = self.plan, self.exchange.request.body
         upload.hooks = standing(plan.request_chunks, self.exchange.gates, self.reached) if plan.request_chunks else ()
-        upload.keep_most = upstream.settings.retry.buffer
+        upload.keep_most = upstream.keep_most
         if body is not None:
             # It is in memory already: keep all of it for another attempt, whatever retry.buffer says.
             upload.held, upload.keep_most = ([body.data] if body.data else []), len(body.data)

@@ -16,6 +16,7 @@ from apigateway.flow.steps import NeedResponseBody, StepInfo, as_deferred
 from apigateway.flow.upload import Upload
 
 if TYPE_CHECKING:
+    from apigateway.flow.breaker import Ticket
     from apigateway.flow.live import LiveRevision
     from apigateway.flow.target_state import TargetState
     from apigateway.flow.upstream import CompiledUpstream
@@ -50,7 +51,7 @@ class MachineState:
 
     reached: index of the last request entry that was called, or their number when all went through.
     upload: None where the request has no body. opening: what cancels the connection that is being
-    opened for the attempt.
+    opened for the attempt. ticket: what the attempt was let in with, where the balancer asks for that.
     more: the attempt tells more of the response before anything else happens.
     hooks, infos: what the current direction walks. held: pieces of the response that cannot be passed on yet.
     """
@@ -63,10 +64,12 @@ class MachineState:
     opening: Any = None
     upstream: CompiledUpstream | None = None
     target: TargetState | None = None
+    ticket: Ticket | None = None
     deadline = 0.0
     tried: list[TargetState] | None = None
     retrying = False
     stale_used = False
+    mirrored = False
     extra: Sequence[tuple[bytes, bytes]] | None = None
     waiting: Deferred[Any] | None = None
     timer: Any = None
@@ -178,4 +181,7 @@ class MachineState:
         if target is None or self.upstream is None:
             return
         target.ended()
-        self.driver.attempted(self.upstream.name, target.name, result)
+        if self.ticket is not None:
+            self.upstream.balancer.traffic.left(target, self.ticket, self.driver.now())
+            self.ticket = None
+        self.driver.attempted(self.upstream.name, target.label, result)

@@ -11,9 +11,6 @@ from apigateway.wire.message import Request
 
 IDEMPOTENT = frozenset({b"GET", b"HEAD", b"OPTIONS", b"TRACE", b"PUT", b"DELETE"})
 
-# So many retries of an upstream may always run: a share of little traffic would be none.
-ALWAYS_ALLOWED = 3
-
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
@@ -35,13 +32,14 @@ class Attempt:
 
 class RetryBudget:
     """Exchanges and retries of one upstream that run now; it outlives reloads. Neither number goes below
-    0."""
+    0. refused: retries that there was no budget for, so far."""
 
-    __slots__ = ("active", "retrying")
+    __slots__ = ("active", "refused", "retrying")
 
     def __init__(self) -> None:
         self.active = 0
         self.retrying = 0
+        self.refused = 0
 
     def began(self) -> None:
         """An exchange goes to the upstream."""
@@ -59,14 +57,17 @@ class RetryBudget:
         """That attempt is over."""
         self.retrying = max(0, self.retrying - 1)
 
-    def allows(self, share: float) -> bool:
-        """Whether one more retry may run; share: of the active exchanges, 0 to 1."""
-        return self.retrying + 1 <= max(ALWAYS_ALLOWED, share * self.active)
+    def allows(self, share: float, minimum: int) -> bool:
+        """Whether one more retry may run; share: of the active exchanges, 0 to 1; minimum: so many always may."""
+        return self.retrying + 1 <= max(minimum, share * self.active)
 
 
 def may_retry(settings: Retry, attempt: Attempt, request: Request, budget: RetryBudget, left: float) -> bool:
     """Whether to try again; left: seconds until the total deadline."""
-    return not why_no_retry(settings, attempt, request, budget, left)
+    why = why_no_retry(settings, attempt, request, budget, left)
+    if why == "budget":
+        budget.refused += 1
+    return not why
 
 
 def why_no_retry(
@@ -94,7 +95,7 @@ def _over_limits(settings: Retry, attempt: Attempt, budget: RetryBudget) -> str:
     if attempt.reason not in settings.retry_on:
         return f"not on {attempt.reason}"
     # The budget keeps retries from multiplying what targets are given; what was never sent gives them nothing twice.
-    return "" if not attempt.sent or budget.allows(settings.budget) else "budget"
+    return "" if not attempt.sent or budget.allows(settings.budget, settings.budget_minimum) else "budget"
 
 
 def repeatable(request: Request) -> bool:

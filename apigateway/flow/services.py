@@ -8,8 +8,19 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from apigateway.config.model import Consumer
-from apigateway.ports.interfaces import IClock, IEventLog, IMetrics, IRandom, IStateStore, ITimers
+from apigateway.ports.interfaces import (
+    IClock,
+    IEventLog,
+    IMetrics,
+    INotices,
+    IQuotaStore,
+    IRandom,
+    IStateStore,
+    ITimers,
+)
 from apigateway.ports.memory import NullMetrics
+from apigateway.ports.memory_notices import MemoryNotices
+from apigateway.ports.memory_quotas import NoQuotas
 from apigateway.text import parse_date
 
 T = TypeVar("T")
@@ -36,12 +47,19 @@ class Shared:
     def release(self, owner: object) -> None:
         """Let go of all that this owner holds; what nobody holds is closed (its `close()`, where it has one)."""
         for key in [key for key, owners in self._owners.items() if owner in owners]:
-            self._owners[key].discard(owner)
-            if not self._owners[key]:
-                del self._owners[key]
-                close = getattr(self._things.pop(key), "close", None)
-                if close is not None:
-                    close()
+            self.let_go(owner, key)
+
+    def let_go(self, owner: object, key: str) -> None:
+        """Let go of one thing that this owner holds, in the same way; nothing where he does not."""
+        owners = self._owners.get(key, set())
+        if owner not in owners:
+            return
+        owners.discard(owner)
+        if not owners:
+            del self._owners[key]
+            close = getattr(self._things.pop(key), "close", None)
+            if close is not None:
+                close()
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,3 +111,5 @@ class Services:
     shared: Callable[[str, Callable[[], Any]], Any] = field(default=lambda key, factory: factory())
     metrics: IMetrics = field(default_factory=NullMetrics)
     hide_in_logs: Callable[[str], None] = field(default=lambda name: None)
+    quotas: IQuotaStore = field(default_factory=NoQuotas)
+    notices: INotices = field(default_factory=MemoryNotices)

@@ -20,6 +20,7 @@ from apigateway.config.model import ManagementToken
 from apigateway.manager.explain_call import ExplainCall, read_body, read_query
 from apigateway.manager.guard import Guard
 from apigateway.manager.problems import Refused, json_answer, problem_answer
+from apigateway.manager.usage_call import read_usage
 from apigateway.ports.interfaces import IEventLog, IWorker, Unavailable
 
 T = TypeVar("T")
@@ -105,6 +106,33 @@ class WorkerApi:
     async def undrain(self, request: Any, upstream: str, target: str) -> bytes:
         """Choose the target again; answers the target."""
         return await self._drain(request, upstream, target, draining=False)
+
+    @app.route("/v1/worker/quotas", methods=["GET"])
+    async def quotas(self, request: Any) -> bytes:
+        """See IWorker.quotas."""
+        return json_answer(request, {"quotas": await _settled(self._worker.quotas())})
+
+    @app.route("/v1/worker/quotas/usage", methods=["GET"])
+    async def quota_usage(self, request: Any) -> bytes:
+        """Of ?step=PLACE; one counter with &key=, else those in use, at most &most= (100)."""
+        call = read_usage(request)
+        try:
+            usage = await self._worker.quota_usage(call.step, call.key, call.most)
+        except LookupError as missing:
+            raise Refused(404, str(missing.args[0])) from None
+        return json_answer(request, {"step": call.step, "usage": usage})
+
+    @app.route("/v1/worker/quotas/usage", methods=["DELETE"])
+    async def reset_quota(self, request: Any) -> bytes:
+        """Forget what was used under ?step=PLACE&key=KEY; answers whether there was anything."""
+        call = read_usage(request)
+        if not call.key:
+            raise Refused(422, "key is needed: whose usage is to be forgotten")
+        try:
+            reset = await _to_the_end(self._worker.reset_quota(call.step, call.key))
+        except LookupError as missing:
+            raise Refused(404, str(missing.args[0])) from None
+        return json_answer(request, {"step": call.step, "key": call.key, "reset": reset})
 
     @app.route("/v1/worker/explain", methods=["POST"])
     async def explain(self, request: Any) -> bytes:

@@ -2,25 +2,31 @@
 
 One limit is written short (`limit`, `per`, `by`), several as `rules`; all rules are checked before any is
 taken from, so a request that is refused by one does not use up the others. `by` says who shares a
-counter: `api`, `consumer`, `subject`, `ip`, `header:NAME`, or an `{expression}`. Callers without a
-consumer (or subject) are counted by address; requests without the header, or with an empty expression,
-share one counter. An IPv6 client may call from any address of its network: all of a network of
-`ipv6_prefix` (64 bits, unless set) share one counter; every IPv4 address has its own.
+counter: `api`, `consumer`, `subject`, `ip`, `header:NAME`, an `{expression}`, or a list of these: then each
+combination has a counter. Callers without a consumer (or subject) are counted by address; requests without
+the header, or with an empty expression, share one counter. An IPv6 client may call from any address of its
+network: all of a network of `ipv6_prefix` (64 bits, unless set) share one counter; every IPv4 address has
+its own.
+
+`tiers` give some callers other limits: the first whose `match` (consumer, role, claim) holds; who matches
+none has the limits outside of them. A tier's counters are its own. A request takes `cost` units: a number,
+or an expression that gives one; 0 takes nothing.
 
 In its memory a worker holds about 200,000 counters; past that, those soonest to end are forgotten.
 
 Past the limit the answer is 429 with `Retry-After`. Answers tell how the limits stand in `RateLimit` and
-`RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-10), or, by `headers`, in the older
-`X-RateLimit-Limit`, `-Remaining` and `-Reset` (seconds from now; of the rule with the least left).
+`RateLimit-Policy` (draft-ietf-httpapi-ratelimit-headers-11), or, by `headers`, in the older
+`X-RateLimit-Limit`, `-Remaining` and `-Reset` (seconds from now; of the rule with the least left). None of
+them says who was counted.
 
 `scope: shared` counts over all workers of the environment; `worker` in each of them. When the shared
 state does not answer, `on_store_failure` decides: `local` goes on counting in this worker alone, `open`
-lets pass, `closed` answers 503.
+lets pass, `closed` answers 503. When it answers again, what `local` let through still counts in this worker
+until its time is over, so that there is no burst.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Awaitable, Callable, Sequence
 from math import ceil
 from typing import Literal
@@ -29,68 +35,98 @@ from pydantic import Field
 from zope.interface import implementer
 
 from apigateway.config.model import Duration, Name, Settings, Whole
+from apigateway.flow.cost import Cost, check_cost, cost_of
 from apigateway.flow.exchange import Exchange, Slot
-from apigateway.flow.faults import LIMITED, UNAVAILABLE, Fault
-from apigateway.flow.field_text import field_name
-from apigateway.flow.interfaces import IOnFault, IOnRequest, IOnResponse, ITextTemplate
+from apigateway.flow.faults import LIMITED, Fault
+from apigateway.flow.interfaces import IOnFault, IOnRequest, IOnResponse
 from apigateway.flow.kinds import Call, Example, kind
+from apigateway.flow.limit_fields import LimitFields, whole_seconds
+from apigateway.flow.local_counts import local_counts
 from apigateway.flow.outcome import Outcome, Verdict
 from apigateway.flow.services import Services
-from apigateway.flow.step_text import checked_text, ready_text
+from apigateway.flow.tiers import TierMatch, consumers_named, tier_finder
+from apigateway.flow.whose import By, CallerSettings, Whose, by_name, check_by, whose
+from apigateway.flow.without_store import StoreFailureSettings, WithoutStore
 from apigateway.ports.interfaces import Decision, IStateStore, Limit, Standing, StoreUnavailable
-from apigateway.ports.memory_store import MemoryStore
 from apigateway.text import format_duration
-from apigateway.wire.headers import Headers
-from apigateway.wire.ipset import network_of
 
-BY = r"^(api|consumer|subject|ip|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+|\{.+\})$"
-# A key goes to the store with every request; what a client makes longer than this is hashed.
-LONGEST_VALUE = 64
+LONGEST = 31 * 86400
+MOST = 1_000_000_000
 
-Whose = Callable[[Exchange], str]
+# Of a rule: what the names of its counters begin with, whose they are, its limit and period.
+Ready = tuple[str, Whose, int, float]
 
 
 class Rule(Settings):
-    """So many requests in such a time."""
+    """So many units in such a time."""
 
-    limit: Whole = Field(ge=1, le=1_000_000_000, description="Requests at most.")
-    per: Duration = Field(le=31 * 86400, description="In this time.")
-    by: str = Field(
-        default="consumer", pattern=BY, description="api, consumer, subject, ip, header:NAME or {expression}."
+    limit: Whole = Field(ge=1, le=MOST, description="Units at most; a request takes `cost` of them.")
+    per: Duration = Field(le=LONGEST, description="In this time.")
+    by: By = Field(
+        default="consumer",
+        description="api, consumer, subject, ip, header:NAME or {expression}; of a list each combination.",
     )
     name: Name | None = Field(
         default=None, description="What RateLimit calls it; what it counts by, unless named."
     )
 
 
-class Config(Settings):
-    """How much is let through, and what is said of it."""
+class Limits(Settings):
+    """One limit, written short, or several."""
 
-    limit: Whole | None = Field(
-        default=None, ge=1, le=1_000_000_000, description="Short for one rule: requests at most."
-    )
-    per: Duration | None = Field(default=None, le=31 * 86400, description="Short for one rule: in this time.")
-    by: str = Field(default="consumer", pattern=BY, description="Short for one rule: who shares a counter.")
+    limit: Whole | None = Field(default=None, ge=1, le=MOST, description="Short for one rule: units at most.")
+    per: Duration | None = Field(default=None, le=LONGEST, description="Short for one rule: in this time.")
+    by: By = Field(default="consumer", description="Short for one rule: who shares a counter.")
     rules: tuple[Rule, ...] = Field(
         default=(), max_length=16, description="Several rules; a request has to pass all of them."
+    )
+
+
+class Tier(Limits):
+    """Other limits for some callers."""
+
+    match: TierMatch = Field(description="Who they are.")
+    name: Name | None = Field(
+        default=None, description="Of its counters; its number in the list, unless named."
+    )
+
+
+class Config(Limits, CallerSettings, StoreFailureSettings):
+    """How much is let through, and what is said of it."""
+
+    tiers: tuple[Tier, ...] = Field(
+        default=(), max_length=32, description="Other limits for some callers; the first that matches."
     )
     algorithm: Literal["sliding-window", "fixed-window", "token-bucket"] = Field(
         default="sliding-window",
         description="How a rule is counted; token-bucket lets `limit` at once, then refills evenly.",
     )
-    ipv6_prefix: Whole = Field(
-        default=64, ge=1, le=128, description="Bits of an IPv6 address that tell one caller from another."
-    )
-    cost: Whole = Field(default=1, ge=1, le=1_000_000, description="Units that a request takes.")
+    cost: Cost = Field(default=1, description="Units that a request takes, or an expression that gives them.")
     scope: Literal["shared", "worker"] = Field(
         default="shared", description="Count over all workers, or in each."
     )
     headers: Literal["draft", "legacy", "both", "none"] = Field(
         default="draft", description="What answers tell of the limits."
     )
-    on_store_failure: Literal["local", "open", "closed"] = Field(
-        default="local", description="When the state cannot be asked."
-    )
+
+
+class Counted:
+    """The rules of one tier, or of everybody else, ready to be counted."""
+
+    __slots__ = ("fields", "names", "rules")
+
+    def __init__(self, rules: Sequence[Rule], tier: str, config: Config, services: Services) -> None:
+        """tier: what its counters are told apart by."""
+        prefix = f"{services.environment}/{services.place}"
+        self.names = [str(rule.name) for rule in rules]
+        self.rules: tuple[Ready, ...] = tuple(
+            (f"{prefix}/{rule.name}{tier}/", whose(rule.by, config.ipv6_prefix, services), rule.limit, rule.per)
+            for rule in rules
+        )
+        self.fields = LimitFields(
+            [(str(rule.name), rule.limit, ceil(rule.per)) for rule in rules],
+            draft=config.headers in ("draft", "both"), legacy=config.headers in ("legacy", "both"),
+        )
 
 
 @implementer(IOnRequest, IOnResponse, IOnFault)
@@ -100,63 +136,67 @@ class RateLimit:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._rules = _named(config)
-        for rule in self._rules:
-            _whose(rule.by, config.ipv6_prefix, checked_text)
-        if any(rule.limit < config.cost for rule in self._rules):
-            raise ValueError("cost is more than a limit: no request could ever pass")
-        self._algorithm, self._cost = config.algorithm, config.cost
-        self._draft = config.headers in ("draft", "both")
-        self._legacy = config.headers in ("legacy", "both")
-        self._policy = b", ".join(
-            b'"%s";q=%d;w=%d' % (str(rule.name).encode(), rule.limit, ceil(rule.per)) for rule in self._rules
-        )
-        self._quoted = tuple(b'"%s"' % str(rule.name).encode() for rule in self._rules)
-        self._decision: Slot[Decision] = Slot("rate-limit", "how the limits stand")
+        self._tiers = _named_tiers(config)
+        check_cost(config.cost)
+        for rule in (*self._rules, *(rule for _, _, rules in self._tiers for rule in rules)):
+            check_by(rule.by)
+            if isinstance(config.cost, int) and rule.limit < config.cost:
+                raise ValueError("cost is more than a limit: no request could ever pass")
+        self.shares_state = config.scope == "shared"
+        self.consumers_named = consumers_named(tier.match for tier in config.tiers)
+        self._algorithm = config.algorithm
+        self._cost = config.cost if isinstance(config.cost, int) else 0
+        self._slot: Slot[tuple[LimitFields, Decision]] = Slot("rate-limit", "how the limits stand")
 
     def provision(self, services: Services) -> None:
         """Find the state, and name the counters by this step's place, so that they outlive a reload."""
-        self._local: IStateStore = services.shared("rate-limit", lambda: MemoryStore(services.clock))
-        alone = self._config.scope == "worker" and services.store.shared
-        self._store: IStateStore = self._local if alone else services.store
+        config = self._config
+        self._local = local_counts("rate-limit", services)
+        alone = config.scope == "worker" and services.store.shared
+        self._store: IStateStore = self._local.store if alone else services.store
+        self._without = WithoutStore(config, services)
         self._metrics = services.metrics
         self._step = services.place.rpartition("/")[2]
-        self._decision = Slot(f"rate-limit {services.place}", "how the limits stand")
-        prefix = f"{services.environment}/{services.place}"
-        self._counted = tuple(
-            (
-                f"{prefix}/{rule.name}/",
-                _whose(rule.by, self._config.ipv6_prefix, lambda text: ready_text(text, services)),
-                rule.limit,
-                rule.per,
-            )
-            for rule in self._rules
-        )
+        self._slot = Slot(f"rate-limit {services.place}", "how the limits stand")
+        self._counted = Counted(self._rules, "", config, services)
+        self._cost_of = cost_of(config.cost, services)
+        self._tier_of: Callable[[Exchange], Counted] | None = None
+        if self._tiers:
+            tiers = [(match, Counted(rules, f"@{name}", config, services)) for name, match, rules in self._tiers]
+            self._tier_of = tier_finder(tiers, self._counted)
+        self._varies = self._tier_of is not None or self._cost_of is not None
 
     def close(self) -> None:
         """Counters stay: the next revision goes on with them."""
 
     def on_request(self, exchange: Exchange) -> Outcome:
         """Take from every rule, or refuse."""
-        algorithm = self._algorithm
-        limits = [
-            Limit(prefix + whose(exchange), limit, period, algorithm)
-            for prefix, whose, limit, period in self._counted
-        ]
+        counted, cost = self._counted, self._cost
+        if self._varies:
+            counted, cost = self._for(exchange)
+        limits = self._limits(counted.rules, exchange)
+        if self._local.until:
+            refusal = self._local.refusal(limits, cost)
+            if refusal is not None:
+                self._without.note(exchange)
+                self._decided(exchange, counted, refusal)
         try:
-            answer = self._store.take(limits, self._cost)
+            answer = self._store.take(limits, cost)
         except StoreUnavailable as error:
-            self._without_store(exchange, limits, error)
+            self._without_store(exchange, counted, limits, cost, error)
             return None
-        if isinstance(answer, Decision):
-            self._decided(exchange, answer)
-            return None
-        return self._awaited(exchange, limits, answer)
+        if not isinstance(answer, Decision):
+            return self._awaited(exchange, counted, limits, cost, answer)
+        self._decided(exchange, counted, answer)
+        return None
 
     def on_response(self, exchange: Exchange) -> Outcome:
         """Tell how the limits stand."""
-        decision = exchange.take(self._decision)
-        if decision is not None and exchange.response is not None:
-            self._tell(exchange.response.headers, decision.standings)
+        found = exchange.take(self._slot)
+        if found is not None and exchange.response is not None:
+            found[0].tell(exchange.response.headers, found[1].standings)
+        if self._without.tells:
+            self._without.tell(exchange)
         return None
 
     def on_fault(self, exchange: Exchange, fault: Fault) -> Outcome:
@@ -165,88 +205,76 @@ class RateLimit:
 
     # ---- the decision
 
+    def _limits(self, rules: Sequence[Ready], exchange: Exchange) -> list[Limit]:
+        algorithm = self._algorithm
+        if len(rules) == 1:  # as most steps have; the list of several costs 0.3 us to begin
+            prefix, whose, limit, period = rules[0]
+            return [Limit(prefix + whose(exchange), limit, period, algorithm)]
+        return [Limit(prefix + whose(exchange), limit, period, algorithm) for prefix, whose, limit, period in rules]
+
+    def _for(self, exchange: Exchange) -> tuple[Counted, int]:
+        """The rules that this caller is under, and what the request costs."""
+        counted = self._counted if self._tier_of is None else self._tier_of(exchange)
+        return counted, self._cost if self._cost_of is None else self._cost_of(exchange)
+
     async def _awaited(
-        self, exchange: Exchange, limits: Sequence[Limit], answer: Awaitable[Decision]
+        self, exchange: Exchange, counted: Counted, limits: Sequence[Limit], cost: int, answer: Awaitable[Decision]
     ) -> Verdict:
         try:
             decision = await answer
         except StoreUnavailable as error:
-            self._without_store(exchange, limits, error)
-        else:
-            self._decided(exchange, decision)
+            self._without_store(exchange, counted, limits, cost, error)
+            return None
+        if self._local.until and decision.granted:
+            decision = self._local.also(limits, cost, decision)
+        self._decided(exchange, counted, decision)
         return None
 
-    def _decided(self, exchange: Exchange, decision: Decision) -> None:
+    def _decided(self, exchange: Exchange, counted: Counted, decision: Decision) -> None:
         granted = decision.granted
         self._metrics.limit_decision(exchange.api, exchange.route, self._step, granted)
-        exchange.put(self._decision, decision)
+        exchange.put(self._slot, (counted.fields, decision))
         if not granted:
-            raise self._refusal(decision.standings)
+            raise _refusal(counted.names, decision.standings)
 
-    def _without_store(self, exchange: Exchange, limits: Sequence[Limit], error: StoreUnavailable) -> None:
-        if self._config.on_store_failure == "local":
-            decision = self._local.take(limits, self._cost)
-            assert isinstance(decision, Decision)  # a store in memory answers at once
-            self._decided(exchange, decision)
-        elif self._config.on_store_failure == "closed":
-            raise Fault(
-                UNAVAILABLE,
-                public="Requests cannot be counted at the moment.",
-                private=str(error),
-                headers=((b"retry-after", b"1"),),
-            ) from error
-
-    def _refusal(self, standings: Sequence[Standing]) -> Fault:
-        violated = [
-            rule for rule, standing in zip(self._rules, standings, strict=True) if standing.retry_after > 0
-        ]
-        wait = max((standing.retry_after for standing in standings), default=0.0)
-        # RFC 9110 10.2.3 knows whole seconds only: rounded down, a client would come back too early.
-        return Fault(
-            LIMITED,
-            public="Too many requests; try again later.",
-            headers=((b"retry-after", b"%d" % max(1, _seconds(wait))),),
-            members={"violated-policies": [rule.name for rule in violated]},
-        )
-
-    # ---- what is told
-
-    def _tell(self, headers: Headers, standings: Sequence[Standing]) -> None:
-        if self._draft:
-            # Added, not set: the fields are lists, and another step may have limits of its own.
-            told = _standing if len(standings) == 1 else _all_standings
-            headers.lines.append((b"ratelimit-policy", self._policy))
-            headers.lines.append((b"ratelimit", told(self._quoted, standings)))
-        if self._legacy:
-            least, rule = min(zip(standings, self._rules, strict=True), key=lambda pair: pair[0].remaining)
-            headers.set(b"x-ratelimit-limit", b"%d" % rule.limit)
-            headers.set(b"x-ratelimit-remaining", b"%d" % least.remaining)
-            headers.set(b"x-ratelimit-reset", b"%d" % _seconds(least.reset_after))
+    def _without_store(
+        self, exchange: Exchange, counted: Counted, limits: Sequence[Limit], cost: int, error: StoreUnavailable
+    ) -> None:
+        if self._without.goes_on(exchange, error):
+            self._decided(exchange, counted, self._local.take(limits, cost))
 
 
-def _standing(names: Sequence[bytes], standings: Sequence[Standing]) -> bytes:
-    """How a single limit stands, as most steps have one."""
-    standing = standings[0]
-    return b"%b;r=%d;t=%d" % (names[0], standing.remaining, _seconds(standing.reset_after))
+def _refusal(names: Sequence[str], standings: Sequence[Standing]) -> Fault:
+    refused = [name for name, standing in zip(names, standings, strict=True) if standing.retry_after > 0]
+    wait = max((standing.retry_after for standing in standings), default=0.0)
+    # RFC 9110 10.2.3 knows whole seconds only: rounded down, a client would come back too early.
+    return Fault(
+        LIMITED,
+        public="Too many requests; try again later.",
+        headers=((b"retry-after", b"%d" % max(1, whole_seconds(wait))),),
+        members={"violated-policies": refused},
+    )
 
 
-def _all_standings(names: Sequence[bytes], standings: Sequence[Standing]) -> bytes:
-    return b", ".join(_standing((name,), (standing,)) for name, standing in zip(names, standings, strict=True))
+# ---- rules, each with a name
 
 
-def _seconds(exact: float) -> int:
-    """Whole seconds, rounded up, but not for what is only noise of the clock's last digits."""
-    return ceil(round(exact, 3))
+def _named_tiers(config: Config) -> list[tuple[str, TierMatch, tuple[Rule, ...]]]:
+    tiers = []
+    for number, tier in enumerate(config.tiers, start=1):
+        try:
+            tiers.append((tier.name or str(number), tier.match, _named(tier)))
+        except ValueError as error:
+            raise ValueError(f"tiers: number {number}: {error}") from None
+    if len({name for name, _, _ in tiers}) < len(tiers):
+        raise ValueError("tiers: two of them have one name")
+    return tiers
 
 
-# ---- whose counter it is
-
-
-def _named(config: Config) -> tuple[Rule, ...]:
-    """The rules, each with a name."""
+def _named(limits: Limits) -> tuple[Rule, ...]:
     named: list[Rule] = []
-    for number, rule in enumerate(_rules(config), start=1):
-        name = rule.name or ("expression" if rule.by.startswith("{") else rule.by.partition(":")[0])
+    for number, rule in enumerate(_rules(limits), start=1):
+        name = rule.name or by_name(rule.by)
         if rule.name is None and any(name == other.name for other in named):
             name = f"{name}-{number}"
         named.append(rule.model_copy(update={"name": name}))
@@ -255,58 +283,21 @@ def _named(config: Config) -> tuple[Rule, ...]:
     return tuple(named)
 
 
-def _rules(config: Config) -> tuple[Rule, ...]:
-    if config.rules:
-        if config.limit is not None or config.per is not None:
+def _rules(limits: Limits) -> tuple[Rule, ...]:
+    if limits.rules:
+        if limits.limit is not None or limits.per is not None:
             raise ValueError("give limit and per, or rules, not both")
-        return config.rules
-    if config.limit is None or config.per is None:
+        return limits.rules
+    if limits.limit is None or limits.per is None:
         raise ValueError("give limit and per, or rules")
-    per = format_duration(config.per)
-    return (Rule.model_validate({"limit": config.limit, "per": per, "by": config.by}),)
-
-
-def _whose(by: str, ipv6_prefix: int, compile_text: Callable[[str], ITextTemplate]) -> Whose:
-    if by.startswith("header:"):
-        header = field_name(by.removeprefix("header:"))
-        return lambda exchange: _short(exchange.request.headers.text(header))
-    if by.startswith("{"):
-        template = compile_text(by)
-        return lambda exchange: _short(template.render(exchange))
-    if by == "api":
-        return lambda exchange: exchange.api
-    return _caller(by, ipv6_prefix)
-
-
-def _caller(by: str, ipv6_prefix: int) -> Whose:
-    """By subject, consumer or address: the first of them, from `by` on, that is known."""
-
-    def address(exchange: Exchange) -> str:
-        client = exchange.client
-        return network_of(client, ipv6_prefix) if ":" in client else client
-
-    def consumer(exchange: Exchange) -> str:
-        identity = exchange.identity
-        named = identity is not None and identity.consumer
-        return f"c:{named}" if named else f"ip:{address(exchange)}"
-
-    def subject(exchange: Exchange) -> str:
-        identity = exchange.identity
-        named = identity is not None and identity.subject
-        return f"s:{_short(named)}" if named else consumer(exchange)
-
-    return {"ip": address, "consumer": consumer, "subject": subject}[by]
-
-
-def _short(value: str) -> str:
-    return (
-        value
-        if len(value) <= LONGEST_VALUE
-        else hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()
-    )
+    per = format_duration(limits.per)
+    return (Rule.model_validate({"limit": limits.limit, "per": per, "by": limits.by}),)
 
 
 KIND = kind("rate-limit", config=Config, policy=RateLimit, guards=True)
+
+# Of the key "of-acme".
+_OF_ACME = "0412cd0552e4187cae04723b2bc01eed7edba6afa51907359bbb7019b509ca4c"
 
 EXAMPLES = (
     Example(
@@ -357,5 +348,26 @@ EXAMPLES = (
             Call(target="/?user=bob", status=200),
             Call(target="/?user=ada", after=5.5, status=200),
         ),
+    ),
+    Example(
+        "More for partners, and uploads that count tenfold",
+        {
+            "limit": 10,
+            "per": "1h",
+            "cost": 'request.method == "POST" ? 10 : 1',
+            "tiers": [{"name": "partner", "match": {"role": "partner"}, "limit": 1000, "per": "1h"}],
+        },
+        (
+            Call(method="POST", status=200, fields={"ratelimit-policy": '"consumer";q=10;w=3600'}),
+            Call(status=429, sent=False),
+            Call(
+                headers=(("X-Key", "of-acme"),),
+                method="POST",
+                status=200,
+                fields={"ratelimit-policy": '"consumer";q=1000;w=3600'},
+            ),
+        ),
+        consumers=({"name": "acme", "roles": ["partner"], "api_keys": [{"sha256": _OF_ACME}]},),
+        before=({"policy": "api-key", "with": {"header": "X-Key", "anonymous": True}},),
     ),
 )

@@ -190,6 +190,25 @@ class Resolution:
     ttl: float
 
 
+@dataclass(frozen=True, slots=True)
+class ServiceRecord:
+    """A place where a service is (SRV, RFC 2782): the lowest priority is asked first, by weight. host: a name without
+    the dot at its end."""
+
+    priority: int
+    weight: int
+    host: str
+    port: int
+
+
+@dataclass(frozen=True, slots=True)
+class ServiceResolution:
+    """The places of a service, at least one, and for how many seconds they may be believed."""
+
+    records: tuple[ServiceRecord, ...]
+    ttl: float
+
+
 class NameNotFound(Exception):
     """The name does not exist (NXDOMAIN), or has no address."""
 
@@ -203,6 +222,9 @@ class IResolver(Interface):
 
     def resolve(name: str) -> Awaitable[Resolution]:
         """A Deferred of a Resolution; fails with NameNotFound or ResolutionFailed."""
+
+    def services(name: str) -> Awaitable[ServiceResolution]:
+        """A Deferred of where a service is, by its SRV records; fails like `resolve`."""
 
 
 class IExchangeLog(Interface):
@@ -219,9 +241,14 @@ class Reading:
     name: one of
       "upstream_connections" (upstream, target, "idle" or "busy"),
       "target_healthy" (upstream, target; 1.0 or 0.0), "target_active" (upstream, target),
+      "target_breaker" (upstream, target; 0.0 closed, 1.0 half-open, 2.0 open), "target_breaker_opened",
+      "target_put_aside", "target_latency_seconds" (upstream, target), "upstream_panic" (upstream; 1.0 or 0.0),
+      "retries_over_budget" (upstream),
+      "canary_cooling" (upstream; 1.0 or 0.0), "mirror_copies" (upstream, what became of them),
       "connections" (listener), "log_lines_lost" (log),
       "certificate_not_after_seconds" (listener, name of a certificate; Unix time), "certificates_refused" (listener),
-      "proxy_headers_refused" (listener), "workers" (state), "worker_restarts" ().
+      "proxy_headers_refused" (listener), "workers" (state), "worker_restarts" (),
+      "store_connected" (), "store_circuit_opened" (), "store_commands" (result).
     labels: the values named in brackets, in that order. An unknown name is left out of the exposition.
     """
 
@@ -241,6 +268,9 @@ class IMetrics(IExchangeLog):
 
     def limit_decision(api: str, route: str, step: str, granted: bool) -> None:
         """A limit was asked."""
+
+    def store_failure(step: str, mode: str) -> None:
+        """A step had to do without the shared state: "open", "closed" or "local" (on_store_failure)."""
 
     def step_outcome(step: str, kind: str, outcome: str) -> None:
         """A step did not just go on: "reply", "fault", "error-continued", "shadow-reply", "shadow-fault"."""
@@ -273,7 +303,7 @@ class IWorker(Interface):
     """What a worker shows and lets its operators do; the management API is a thin skin over it.
 
     Results are values made of dict, list, str, int, float, bool, None, ready for JSON; those of status, configuration,
-    upstreams, drain_target and explain may be awaitables of them, where several workers are asked.
+    upstreams, drain_target, quotas and explain may be awaitables of them, where several workers are asked.
     LookupError where an upstream or target of that name does not exist; Unavailable where no worker answers.
     """
 
@@ -297,6 +327,16 @@ class IWorker(Interface):
 
     def drain_target(upstream: str, target: str, draining: bool) -> Facts | Awaitable[Facts]:
         """Stop (or go on) choosing a target; running exchanges end by themselves. Returns the target."""
+
+    def quotas() -> list[Facts] | Awaitable[list[Facts]]:
+        """The steps that keep quotas: step (its place), kind, api, route, and its rules."""
+
+    def quota_usage(step: str, key: str, most: int) -> Awaitable[list[Facts]]:
+        """A counter of the step at this place, or with "" those in use, at most so many: key, rule, limit, used,
+        remaining, begins, ends. LookupError where there is no such step or key; Unavailable where the store is."""
+
+    def reset_quota(step: str, key: str) -> Awaitable[bool]:
+        """Forget what was used under a key; tells whether there was anything. Fails like `quota_usage`."""
 
     def explain(method: str, url: str, headers: Sequence[tuple[str, str]]) -> Facts | Awaitable[Facts]:
         """Which route, which steps in which order, which target, and why not the others. ValueError for what is no

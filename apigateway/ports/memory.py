@@ -20,6 +20,7 @@ from apigateway.ports.interfaces import (
     ITimers,
     NameNotFound,
     Resolution,
+    ServiceResolution,
 )
 from apigateway.ports.memory_store import MemoryStore
 
@@ -146,6 +147,9 @@ class NullMetrics:
     def limit_decision(self, api: str, route: str, step: str, granted: bool) -> None:
         return None
 
+    def store_failure(self, step: str, mode: str) -> None:
+        return None
+
     def step_outcome(self, step: str, kind: str, outcome: str) -> None:
         return None
 
@@ -172,13 +176,20 @@ class ListedEvents:
 
 @implementer(IResolver)
 class ListedNames:
-    """Knows the names of `answers`, which may be changed at any time; an exception there is the failure."""
+    """Knows the names of `answers`, and the services of `offered`; both may be changed at any time; an exception there
+    is the failure."""
 
     def __init__(self, answers: Mapping[str, Resolution | Exception] | None = None) -> None:
         self.answers: dict[str, Resolution | Exception] = dict(answers or {})
+        self.offered: dict[str, ServiceResolution | Exception] = {}
         self.asked: list[str] = []
 
     def resolve(self, name: str) -> Deferred[Resolution]:
         self.asked.append(name)
         answer = self.answers.get(name, NameNotFound(name))
+        return fail(answer) if isinstance(answer, Exception) else succeed(answer)
+
+    def services(self, name: str) -> Deferred[ServiceResolution]:
+        self.asked.append(name)
+        answer = self.offered.get(name, NameNotFound(name))
         return fail(answer) if isinstance(answer, Exception) else succeed(answer)

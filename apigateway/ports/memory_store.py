@@ -8,7 +8,8 @@ from typing import Generic, Protocol, TypeVar
 
 from zope.interface import classImplements
 
-from apigateway.ports.interfaces import Decision, IClock, IStateStore, Limit, Standing
+from apigateway.ports.interfaces import Capacity, Decision, IClock, IStateStore, Limit, Standing
+from apigateway.ports.memory_leases import Places
 from apigateway.ports.memory_limits import COUNTERS, Counter
 
 SWEEP_EVERY = 16
@@ -101,6 +102,7 @@ class MemoryStore:
         self._origin = clock.wall() - clock.monotonic()
         self._counters: _EndingThings[tuple[str, str, float], Counter] = _EndingThings()
         self._values: _EndingThings[str, _Value] = _EndingThings()
+        self._places: _EndingThings[str, Places] = _EndingThings()
         self._calls = 0
 
     def take(self, limits: Sequence[Limit], cost: int = 1) -> Decision:
@@ -163,15 +165,59 @@ class MemoryStore:
         self.put(key, value, seconds)
         return True
 
+    def swap(self, key: str, expected: bytes | None, value: bytes | None, seconds: float = 0.0) -> bool:
+        """See IStateStore. ValueError for a value without a time."""
+        if value is not None and seconds <= 0.0:
+            raise ValueError("a value ends after more than no time")
+        if self.get(key) != expected:
+            return False
+        if value is None:
+            self.remove(key)
+        else:
+            self.put(key, value, seconds)
+        return True
+
     def remove(self, key: str) -> None:
         value = self._values.by_key.get(key)
         if value is not None:
             value.octets = b""
             value.ends = 0.0
 
+    def lease(self, capacities: Sequence[Capacity], holder: str, seconds: float) -> Decision:
+        """See IStateStore. A place that the holder has already ends later from now on, even where the capacity was
+        lowered below what is taken. Where nothing is held and nothing may be, retry_after is `seconds`."""
+        now = self._now()
+        asked = [self._places_of(capacity.key, now) for capacity in capacities]
+        full = [holder not in places and len(places) >= capacity.limit
+                for capacity, places in zip(capacities, asked, strict=True)]
+        granted = not any(full)
+        if granted:
+            for places in asked:
+                places.hold(holder, now + seconds)
+        standings = []
+        for capacity, places, is_full in zip(capacities, asked, full, strict=True):
+            wait = (places.first_end() - now if places else seconds) if is_full else 0.0
+            standings.append(Standing(max(0, capacity.limit - len(places)), 0.0, wait))
+        return Decision(granted, tuple(standings))
+
+    def renew(self, keys: Sequence[str], holders: Sequence[str], seconds: float) -> None:
+        now = self._now()
+        for key, holder in zip(keys, holders, strict=True):
+            places = self._places.by_key.get(key)
+            if places is not None:
+                places.forget(now)
+                if holder in places:
+                    places.hold(holder, now + seconds)
+
+    def release(self, keys: Sequence[str], holder: str) -> None:
+        for key in keys:
+            places = self._places.by_key.get(key)
+            if places is not None:
+                places.give_back(holder)
+
     def __len__(self) -> int:
         """How many keys are held, those that ended and were not swept yet among them."""
-        return len(self._counters.by_key) + len(self._values.by_key)
+        return len(self._counters.by_key) + len(self._values.by_key) + len(self._places.by_key)
 
     def _now(self) -> float:
         now: float = self._monotonic() + self._origin
@@ -179,15 +225,20 @@ class MemoryStore:
         if not self._calls % SWEEP_EVERY:
             self._counters.sweep(now, SWEPT_AT_ONCE)
             self._values.sweep(now, SWEPT_AT_ONCE)
+            self._places.sweep(now, SWEPT_AT_ONCE)
             while len(self) > self._most_keys:
                 self._evict(now)
         return now
 
     def _evict(self, now: float) -> None:
-        """From whichever there are more of: a flood of counters costs no value, nor the other way round."""
-        counters, values = self._counters, self._values
-        things = counters if len(counters.by_key) >= len(values.by_key) else values
-        self.evicted += things.evict(now)
+        """From whichever there are most of: a flood of counters costs no value, nor the other way round."""
+        counters, values, places = len(self._counters.by_key), len(self._values.by_key), len(self._places.by_key)
+        if counters >= values and counters >= places:
+            self.evicted += self._counters.evict(now)
+        elif values >= places:
+            self.evicted += self._values.evict(now)
+        else:
+            self.evicted += self._places.evict(now)
 
     def _counter(self, limit: Limit, now: float) -> Counter:
         key = (limit.key, limit.algorithm, limit.period)
@@ -199,6 +250,15 @@ class MemoryStore:
             # Else the sweep that the next rule of the same call sets off could drop it before it is used.
             counter.ends = now
         return counter
+
+    def _places_of(self, key: str, now: float) -> Places:
+        places = self._places.by_key.get(key)
+        if places is None:
+            places = Places(now)
+            self._places.add(key, places, now)
+        places.forget(now)
+        places.ends = max(places.ends, now)  # as with a counter
+        return places
 
 
 def _untouched(counter: Counter, limit: Limit, free: int, now: float, cost: int) -> Standing:

@@ -13,7 +13,8 @@ from threading import Thread
 class Children:
     """Begins processes, and calls when they end.
 
-    pidfd: let the kernel tell by a descriptor of the process (Linux), else a thread of each waits for it.
+    pidfd: let the kernel tell by a descriptor of the process (Linux), else a thread of each waits for it; so does one
+    where the kernel refuses (an old one, or a container that forbids the call), or no descriptor is left.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, *, pidfd: bool = hasattr(os, "pidfd_open")) -> None:
@@ -28,11 +29,18 @@ class Children:
         pass on. It reads nothing.
         """
         process = subprocess.Popen(command, stdin=subprocess.DEVNULL, pass_fds=descriptors, process_group=0)
-        if self._pidfd:
-            self._watch(process, os.pidfd_open(process.pid), ended)
+        descriptor = self._descriptor(process.pid)
+        if descriptor is not None:
+            self._watch(process, descriptor, ended)
         else:
             Thread(target=self._wait, args=(process, ended), name=f"wait {process.pid}", daemon=True).start()
         return process
+
+    def _descriptor(self, pid: int) -> int | None:
+        try:
+            return os.pidfd_open(pid) if self._pidfd else None
+        except OSError:
+            return None
 
     def _watch(self, process: subprocess.Popen[bytes], descriptor: int, ended: Callable[[int], None]) -> None:
         def readable() -> None:

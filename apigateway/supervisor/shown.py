@@ -110,10 +110,29 @@ class ShownCrew:
         if not self._crew.accepting:
             raise Unavailable("no worker is there to do it")
 
+    async def quotas(self) -> list[dict[str, Any]]:
+        """As any of them has them: all have the same."""
+        shown: list[dict[str, Any]] = await self._crew.ask_any("quotas")
+        return shown
+
+    async def quota_usage(self, step: str, key: str, most: int) -> list[dict[str, Any]]:
+        """As any of them sees it: they share the store."""
+        usage: list[dict[str, Any]] = _available(await self._crew.ask_any("quota_usage", step, key, most))
+        return usage
+
+    async def reset_quota(self, step: str, key: str) -> bool:
+        return bool(_available(await self._crew.ask_any("reset_quota", step, key)))
+
     async def explain(self, method: str, url: str, headers: Sequence[tuple[str, str]]) -> dict[str, Any]:
         """As any of them does."""
         shown: dict[str, Any] = await self._crew.ask_any("explain", method, url, [list(pair) for pair in headers])
         return shown
+
+
+def _available(answer: dict[str, Any]) -> Any:
+    if "unavailable" in answer:
+        raise Unavailable(answer["unavailable"])
+    return answer["value"]
 
 
 def targets_of(configuration: Configuration) -> set[tuple[str, str]]:

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import sys
 from collections.abc import Sequence
-
-from twisted.internet.error import CannotListenError
 
 from apigateway.config.model import Listener
 from apigateway.replacement import key_of, place_of_address
 from apigateway.transport.addresses import Place
 from apigateway.transport.inherited import Inherited
-from apigateway.transport.listening import bind_socket, remove_socket_file
+from apigateway.transport.listening import bind_socket, inode_of, remove_socket_file
 
 _BACKLOG = 1024
 
@@ -22,13 +19,18 @@ class SocketTable:
     """For every listener one socket for each slot, so that the kernel shares connections out among them (Linux); or
     the same one for all, where it does not: Unix sockets, other systems.
 
-    inherited: from the program before. There may be more of them than workers: each is a slot, and somebody's.
+    inherited: from the program before. There may be more of them than workers: each is a slot, and somebody's. Where
+    there are fewer, workers share them: another one that listens would have the kernel send it clients from then on,
+    whom nobody serves until the workers are ready, and who are reset if they never are; and until then the program
+    before would not know of it. Two workers of one socket get about half each of what comes to it. A program that is
+    stopped and begun has a socket for each again.
     """
 
     def __init__(self, listeners: Sequence[Listener], workers: int, inherited: Inherited) -> None:
         self._listeners, self._workers, self._inherited = listeners, workers, inherited
         self._sockets: dict[str, list[socket.socket]] = {}
-        self._files: list[tuple[str, int]] = []
+        # Of Unix sockets: key, path, inode.
+        self._files: list[tuple[str, str, int]] = []
 
     def bind(self) -> None:
         """Bind what was not inherited. Raises CannotListenError."""
@@ -36,20 +38,16 @@ class SocketTable:
             key, place = key_of(listener.name, listener.address), place_of_address(listener.address)
             self._sockets[key] = self._of_address(place, self._inherited.take(key))
             if isinstance(place, str):
-                self._files.append((place, os.stat(place).st_ino))
+                self._files.append((key, place, inode_of(place)))
 
-    def _of_address(self, place: Place, sockets: list[socket.socket]) -> list[socket.socket]:
+    def _of_address(self, place: Place, inherited: list[socket.socket]) -> list[socket.socket]:
+        if inherited:
+            return inherited
         if isinstance(place, str) or sys.platform != "linux":
-            return sockets or [bind_socket(place, backlog=_BACKLOG, reuse_port=False)]
-        if not sockets:
-            sockets = [_first(place)]
-        try:
-            while len(sockets) < self._workers:
-                sockets.append(bind_socket((place[0], _port(sockets[0])), backlog=_BACKLOG, reuse_port=True))
-        except CannotListenError:
-            # The first one was bound by a program of one process, which shares its address with nobody.
-            if len(sockets) > 1:
-                raise
+            return [bind_socket(place, backlog=_BACKLOG, reuse_port=False)]
+        sockets = [_first(place)]
+        while len(sockets) < self._workers:
+            sockets.append(bind_socket((place[0], _port(sockets[0])), backlog=_BACKLOG, reuse_port=True))
         return sockets
 
     @property
@@ -76,9 +74,10 @@ class SocketTable:
         self._sockets.clear()
 
     def remove_files(self) -> None:
-        """Remove the files of Unix sockets; not when others listen on them."""
-        for path, inode in self._files:
-            remove_socket_file(path, inode)
+        """Remove the files of Unix sockets; not those on which the program before goes on."""
+        for key, path, inode in self._files:
+            if not self._inherited.still_theirs(key):
+                remove_socket_file(path, inode)
 
 
 def _first(place: tuple[str, int]) -> socket.socket:

@@ -6,6 +6,8 @@ import gc
 import signal
 import socket
 import ssl
+from collections.abc import Awaitable
+from inspect import isawaitable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +26,7 @@ from apigateway.dataplane.building import Candidate, PreparedRevision
 from apigateway.dataplane.readings import target_shown
 from apigateway.dataplane.worker import Worker
 from apigateway.errors import ConfigurationRefused, Problem
+from apigateway.ports.interfaces import Unavailable
 from apigateway.replacement import key_of, place_of_address
 from apigateway.supervisor import messages
 from apigateway.supervisor.channel import Channel, open_channel
@@ -291,7 +294,8 @@ class WorkerProcess:
             if ask.what == "figures":
                 await self._tell_figures()
                 return messages.Answer(ask.id)
-            return messages.Answer(ask.id, self._ask(ask.what, ask.arguments))
+            answer = self._ask(ask.what, ask.arguments)
+            return messages.Answer(ask.id, await answer if isawaitable(answer) else answer)
         except LookupError as missing:
             return messages.Answer(ask.id, missing=str(missing) or "there is none")
         except ValueError as error:
@@ -316,6 +320,12 @@ class WorkerProcess:
                 return self._target(*arguments)
             case "explain":
                 return self._worker.explain(*arguments)
+            case "quotas":
+                return self._worker.quotas()
+            case "quota_usage":
+                return _or_unavailable(self._worker.quota_usage(*arguments))
+            case "reset_quota":
+                return _or_unavailable(self._worker.reset_quota(*arguments))
         raise ValueError(what)
 
     def _target(self, upstream: str, target: str) -> dict[str, Any]:
@@ -332,6 +342,14 @@ class WorkerProcess:
                 wanted = (upstream.name, state.name) in self._drained
                 if state.draining != wanted:
                     self._worker.drain_target(upstream.name, state.name, wanted)
+
+
+async def _or_unavailable(answer: Awaitable[Any]) -> dict[str, Any]:
+    """As ShownCrew takes it: `value`, or why there is none now."""
+    try:
+        return {"value": await answer}
+    except Unavailable as error:
+        return {"unavailable": str(error)}
 
 
 def _adopted(descriptors: list[int]) -> list[socket.socket]:

@@ -31,6 +31,7 @@ from apigateway.ports.memory import (
     NullMetrics,
     SeededRandom,
 )
+from apigateway.ports.memory_quotas import MemoryQuotas
 
 _LISTENER = {"name": "test", "address": "127.0.0.1:8080"}
 _UPSTREAM = {"name": "upstream", "targets": [{"name": "one", "url": "http://one.test"}]}
@@ -59,6 +60,7 @@ class Twins:
         self.timers = ManualTimers(self.clock)
         self.random = SeededRandom(seed)
         self.store = MemoryStore(self.clock)
+        self.quotas = MemoryQuotas(self.clock)
         self.events = ListedEvents()
         self.metrics = ListedMetrics()
         self.shared = Shared()
@@ -128,7 +130,7 @@ class Provisioned:
             clock=twins.clock, random=twins.random, timers=twins.timers, store=twins.store, events=twins.events,
             metrics=twins.metrics, consumers=Consumers(self._settings.consumers),
             environment=self._settings.environment, place=unit.info.place, api=unit.info.api, route=unit.info.route,
-            shared=partial(twins.shared.get, self),
+            shared=partial(twins.shared.get, self), quotas=twins.quotas,
         )
         result = unit.policy.provision(services)
         if result is not None:

@@ -20,6 +20,8 @@ from typing import Any
 from apigateway.flow.attempting import Attempting
 from apigateway.flow.driver import Attempt
 from apigateway.flow.exchange import Exchange
+from apigateway.flow.live import LiveRevision
+from apigateway.flow.mirror import MirrorCopy
 from apigateway.flow.target_state import HealthChange, TargetState
 from apigateway.flow.upstream import CompiledUpstream
 from apigateway.ports.interfaces import IEventLog, IRandom, ITimers
@@ -157,6 +159,7 @@ class RecordedDriver:
         self.told: list[tuple[str, str, str]] = []
         self.changes: list[HealthChange] = []
         self.exchanges: list[Exchange] = []
+        self.copies: list[MirrorCopy] = []
 
     def open_upstream(
         self, machine: Attempting, upstream: CompiledUpstream, target: TargetState, fresh: bool
@@ -184,6 +187,9 @@ class RecordedDriver:
 
     def health_changed(self, change: HealthChange) -> None:
         self.changes.append(change)
+
+    def mirror(self, copy: MirrorCopy, revision: LiveRevision) -> None:
+        self.copies.append(copy)
 
     def finished(self, exchange: Exchange) -> None:
         self.exchanges.append(exchange)

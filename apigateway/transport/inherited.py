@@ -27,6 +27,7 @@ class Inherited:
         for address, one in sockets:
             self._sockets.setdefault(address, []).append(one)
         self._ready = ready
+        self._theirs: set[str] = set()
 
     @classmethod
     def from_environment(cls, environ: MutableMapping[str, str]) -> Inherited:
@@ -47,7 +48,15 @@ class Inherited:
 
     def take(self, address: str) -> list[socket.socket]:
         """The sockets of an address, one at least, or none where it was not handed over."""
-        return self._sockets.pop(address, [])
+        taken = self._sockets.pop(address, [])
+        if taken:
+            self._theirs.add(address)
+        return taken
+
+    def still_theirs(self, address: str) -> bool:
+        """Whether the process before handed an address over, and goes on with it if we end: it was not told `serves`.
+        The file of a Unix socket is its own then."""
+        return address in self._theirs
 
     def close_rest(self) -> None:
         """Close what nobody took: addresses that are no longer configured."""
@@ -57,6 +66,7 @@ class Inherited:
 
     def serves(self) -> None:
         """Tell the process before that it may end."""
+        self._theirs.clear()
         self._tell(READY)
 
     def failed(self, why: str) -> None:

@@ -76,8 +76,16 @@ def _remove_stale(path: str) -> None:
                 os.unlink(path)
 
 
+def inode_of(path: str) -> int:
+    """Of the file of a Unix socket; 0 where somebody has removed it: who listens there goes on."""
+    try:
+        return os.stat(path).st_ino
+    except OSError:
+        return 0
+
+
 def remove_socket_file(path: str, inode: int) -> None:
-    """Remove the file of a Unix socket, unless somebody else has put another in its place."""
+    """Remove the file of a Unix socket, unless somebody else has put another in its place. inode: see inode_of."""
     with contextlib.suppress(FileNotFoundError):
         if os.stat(path).st_ino == inode:
             os.unlink(path)

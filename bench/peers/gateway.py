@@ -28,6 +28,7 @@ def configuration(port: int, backends: tuple[int, int], access_log: str, scenari
         "data_dir: null",
         "drain: {notice: 10ms, timeout: 1s}",
         *([f"workers: {scenario.workers}"] if scenario.workers > 1 else []),
+        *([f'state: "{scenario.state}"'] if scenario.state else []),
         "upstreams:",
         "  - name: backend",
         f'    targets: [{", ".join(f"{{url: {_quoted(backend)}}}" for backend in backends)}]',
@@ -48,12 +49,11 @@ def _quoted(port: int) -> str:
 
 def _steps(scenario: Scenario) -> list[str]:
     lines = []
+    if scenario.policies or scenario.limit:
+        scope = "worker" if scenario.workers > 1 and not scenario.state else "shared"
+        lines.append(f"    - {{policy: rate-limit, with: {{limit: 1000000, per: 1s, by: ip, scope: {scope}}}}}")
     if scenario.policies:
-        scope = "worker" if scenario.workers > 1 else "shared"
-        lines += [
-            f"    - {{policy: rate-limit, with: {{limit: 1000000, per: 1s, by: ip, scope: {scope}}}}}",
-            "    - {policy: set-headers, with: {set: {X-Edited: one}}}",
-        ]
+        lines.append("    - {policy: set-headers, with: {set: {X-Edited: one}}}")
     if scenario.count_as:
         lines.append(f'    - {{policy: set-headers, with: {{set: {{X-Edition: "{scenario.count_as}"}}}}}}')
     if not lines:

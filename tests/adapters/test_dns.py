@@ -16,7 +16,14 @@ from twisted.names import dns
 from zope.interface.verify import verifyObject
 
 from apigateway.adapters.dns import DnsResolver
-from apigateway.ports.interfaces import IResolver, NameNotFound, Resolution, ResolutionFailed
+from apigateway.ports.interfaces import (
+    IResolver,
+    NameNotFound,
+    Resolution,
+    ResolutionFailed,
+    ServiceRecord,
+    ServiceResolution,
+)
 
 
 @pytest_twisted.async_yield_fixture
@@ -205,3 +212,51 @@ async def test_many_at_once_do_not_mix(served: NameServer) -> None:
     asked = [names.resolve(f"n{number}.test") for number in range(50)]
     for number, answer in enumerate(asked):
         assert await answer == Resolution((f"198.51.100.{number}",), number)
+
+
+# ---- services
+
+
+SERVICE = b"_http._tcp.users.test"
+
+
+@ensureDeferred
+async def test_the_places_of_a_service_with_the_shortest_ttl(served: NameServer) -> None:
+    served.zone.add(SERVICE, dns.Record_SRV(10, 60, 8080, b"One.test"), 30)
+    served.zone.add(SERVICE, dns.Record_SRV(20, 0, 8081, b"two.test"), 12)
+    found = await resolver(served.address).services("_http._tcp.Users.test.")
+    assert found.ttl == 12
+    assert {(one.priority, one.weight, one.host.lower(), one.port) for one in found.records} == {
+        (10, 60, "one.test", 8080), (20, 0, "two.test", 8081),
+    }
+
+
+@ensureDeferred
+async def test_a_service_by_an_alias(served: NameServer) -> None:
+    served.zone.add(b"users.test", dns.Record_CNAME(SERVICE), 7)
+    served.zone.add(SERVICE, dns.Record_SRV(1, 1, 80, b"one.test"), 30)
+    found = await resolver(served.address).services("users.test")
+    assert found == ServiceResolution((ServiceRecord(1, 1, "one.test", 80),), 7)
+
+
+@ensureDeferred
+async def test_a_long_answer_comes_over_tcp(served: NameServer) -> None:
+    served.factory.truncated.add(SERVICE)
+    for number in range(60):
+        served.zone.add(SERVICE, dns.Record_SRV(1, 1, 80, b"one%d.test" % number), 30)
+    assert len((await resolver(served.address).services(SERVICE.decode())).records) == 60
+
+
+@pytest.mark.parametrize("name", ["nowhere.test", "a.test", "none.test", "x" * 64 + ".test", ""])
+@ensureDeferred
+async def test_a_service_that_is_not_offered_is_not_found(served: NameServer, name: str) -> None:
+    served.zone.add(b"none.test", dns.Record_SRV(0, 0, 0, b"."), 30)  # RFC 2782: decidedly not available
+    with pytest.raises(NameNotFound):
+        await resolver(served.address).services(name)
+
+
+@ensureDeferred
+async def test_servfail_for_a_service_is_a_failure(served: NameServer) -> None:
+    served.zone.failing.add(SERVICE)
+    with pytest.raises(ResolutionFailed, match=r"users\.test.*code 2"):
+        await resolver(served.address).services(SERVICE.decode())

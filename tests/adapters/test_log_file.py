@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -216,3 +219,46 @@ async def test_standard_output(capfd: pytest.CaptureFixture[str]) -> None:
 )
 def test_lines_are_grouped_whole(octets: bytes, most: int, parts: list[bytes]) -> None:
     assert list(whole_lines(octets, most)) == parts
+
+
+WRITES = """
+import os
+import sys
+from twisted.internet.defer import Deferred
+from apigateway.adapters.log_file import LogFile
+
+class Now:
+    def callFromThread(self, function): done.append(function)
+    def callLater(self, seconds, function): return Deferred()
+
+done = []
+file = LogFile("-", Now(), shared=True, capacity=1 << 30)
+line = sys.argv[1].encode() * 199 + b"\\n"
+os.write(1, b"here")
+sys.stdin.read()  # until all are
+for _ in range(40):
+    file.write(line * 1000, lines=1000)
+thread = file._thread
+file.close()
+thread.join()
+sys.exit(file.lost)
+"""
+
+
+def test_lines_of_several_processes_stay_whole_on_a_socket() -> None:
+    ours, theirs = socket.socketpair()
+    waiting, go = os.pipe()
+    with ours:
+        with theirs, open(waiting) as gate:
+            writers = [
+                subprocess.Popen([sys.executable, "-c", WRITES, name], stdin=gate, stdout=theirs) for name in "abc"
+            ]
+        ours.settimeout(60)
+        here = b""
+        while len(here) < len(b"here" * 3):
+            here += ours.recv(100)
+        os.close(go)
+        lines = b"".join(iter(lambda: ours.recv(65536), b"")).splitlines()
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    assert set(lines) == {name * 199 for name in (b"a", b"b", b"c")}
+    assert len(lines) == 3 * 40_000

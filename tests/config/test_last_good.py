@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,10 +29,35 @@ def test_what_is_stored_is_loaded(tmp_path: Path) -> None:
 
 def test_the_newest_is_kept_and_a_leftover_is_no_obstacle(tmp_path: Path) -> None:
     path = tmp_path / "last-good.json"
-    (tmp_path / ".last-good.json.new").write_text("left by one that was killed")
+    (tmp_path / f".last-good.json.{os.getpid()}.new").write_text("left by one that was killed")
     last_good.store(path, EXAMPLE)
     last_good.store(path, configuration())
     assert last_good.load(path) == configuration()
+
+
+def test_what_others_write_is_left_alone_and_what_the_dead_left_is_removed(tmp_path: Path) -> None:
+    path = tmp_path / "last-good.json"
+    other, old, older = (tmp_path / f".last-good.json.{name}new" for name in ("1.", "2.", ""))
+    for file in (other, old, older):
+        file.write_text("half of it")
+    for file in (old, older):
+        os.utime(file, (1e9, 1e9))
+    last_good.store(path, EXAMPLE)
+    assert sorted(tmp_path.iterdir()) == [other, path]
+
+
+def test_several_processes_store_at_the_same_time(tmp_path: Path) -> None:
+    code = (
+        "import sys; from apigateway.config import last_good; from apigateway.config.load import load_file\n"
+        "read = load_file(sys.argv[1]).configuration\n"
+        "for _ in range(30): last_good.store(sys.argv[2], read)"
+    )
+    path = tmp_path / "last-good.json"
+    command = [sys.executable, "-c", code, str(Path(__file__).with_name("example.yaml")), str(path)]
+    writers = [subprocess.Popen(command) for _ in range(3)]
+    assert [writer.wait(60) for writer in writers] == [0, 0, 0]
+    assert last_good.load(path) == EXAMPLE
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_order_of_settings_is_kept(tmp_path: Path) -> None:
@@ -73,7 +101,7 @@ def test_a_missing_file_is_told(tmp_path: Path) -> None:
 def test_a_store_that_fails_leaves_the_old_one(tmp_path: Path) -> None:
     path = tmp_path / "last-good.json"
     last_good.store(path, EXAMPLE)
-    (tmp_path / ".last-good.json.new").mkdir()
+    (tmp_path / f".last-good.json.{os.getpid()}.new").mkdir()
     with pytest.raises(OSError, match=r"last-good"):
         last_good.store(path, configuration())
     assert last_good.load(path) == EXAMPLE

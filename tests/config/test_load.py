@@ -159,15 +159,15 @@ def test_the_revision_is_its_half() -> None:
             BASE.replace("url:", "role: failovr, url:"),
             "/upstreams/0/targets/0/role",
             6,
-            'expected one of "primary", "failover"',
+            'expected one of "primary", "failover", "canary", "mirror"',
             "failover",
         ),
         (
-            BASE.replace("    targets", "    balance: ewma\n    targets"),
+            BASE.replace("    targets", "    balance: fastest\n    targets"),
             "/upstreams/0/balance",
             6,
             'expected one of "round-robin", "least-connections", "least-recently-used", "random", '
-            '"consistent-hash"',
+            '"consistent-hash", "ewma"',
             "",
         ),
         (
@@ -185,10 +185,10 @@ def test_the_revision_is_its_half() -> None:
             "",
         ),
         (
-            BASE.replace("    targets", "    breaker: {}\n    targets"),
-            "/upstreams/0/breaker",
+            BASE.replace("    targets", "    fuse: {}\n    targets"),
+            "/upstreams/0/fuse",
             6,
-            '"breaker" is not known here',
+            '"fuse" is not known here',
             "",
         ),
         (

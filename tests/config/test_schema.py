@@ -57,7 +57,7 @@ def test_good_configurations_fit(values: object) -> None:
         ("/watch", "on"),
         ("/drain/notice", 2),
         ("/upstreams/0/targets/0/weight", -1),
-        ("/upstreams/0/balance", "ewma"),
+        ("/upstreams/0/balance", "fastest"),
         ("/apis/0/routes/0/upstream", 3),
         ("/apis/0/routes/0/match/methods", ["get"]),
         ("/listeners", []),

@@ -126,6 +126,17 @@ def test_load_balancing_takes_the_spare_when_the_first_is_gone(serve: Serve) -> 
     assert {gateway.who("/spare/hello") for _ in range(10)} == {"two"}
 
 
+# ---- canary
+
+
+def test_canary_gets_its_share_and_a_mirror_answers_nobody(serve: Serve) -> None:
+    gateway = serve("canary")
+    assert Counter(gateway.who("/canary/hello") for _ in range(20)) == {"one": 18, "two": 2}
+    assert {gateway.who("/mirror/hello") for _ in range(5)} == {"one"}
+    gateway.end_service("two")
+    assert {gateway.who(f"/{name}/hello") for name in ("canary", "mirror") for _ in range(12)} == {"one"}
+
+
 # ---- routing
 
 

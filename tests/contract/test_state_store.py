@@ -1,68 +1,15 @@
-"""What every IStateStore promises. A store joins by one more entry in STORES, and runs through all of this.
-
-A store that keeps real time returns a `second` below 1.0 and an `advance` that lets time pass for real; every
-duration below is a multiple of it.
-"""
+"""What every IStateStore promises: limits and values. Every duration is a multiple of the subject's second."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
-
 import pytest
 from pytest_twisted import ensureDeferred
+from subjects import Subject, settled
 from zope.interface.verify import verifyObject
 
-from apigateway.ports.interfaces import Decision, IStateStore, Limit
-from apigateway.ports.memory import ManualClock, MemoryStore
+from apigateway.ports.interfaces import Decision, IStateStore
 
 ALGORITHMS = ("sliding-window", "fixed-window", "token-bucket")
-
-
-@dataclass
-class Subject:
-    """A store, how long its second is, and how time passes for it (a value or an awaitable)."""
-
-    store: Any
-    second: float
-    advance: Callable[[float], Any]
-
-    def limit(
-        self, units: int, seconds: float = 10.0, algorithm: str = "sliding-window", key: str = "k"
-    ) -> Limit:
-        return Limit(key, units, seconds * self.second, algorithm)
-
-    async def take(self, *limits: Limit, cost: int = 1) -> Decision:
-        return await settled(self.store.take(limits, cost))
-
-    async def granted(self, *limits: Limit, times: int) -> int:
-        """How many of so many single takes are granted."""
-        return sum([(await self.take(*limits)).granted for _ in range(times)])
-
-    async def passes(self, seconds: float) -> None:
-        await settled(self.advance(seconds * self.second))
-
-
-async def settled(value: Any) -> Any:
-    return await value if inspect.isawaitable(value) else value
-
-
-def _memory() -> Subject:
-    # A wall clock at a multiple of every period used, so that a fixed window begins with the test.
-    clock = ManualClock(wall=1_700_000_000.0)
-    return Subject(MemoryStore(clock), 1.0, clock.advance)
-
-
-STORES = {"memory": _memory}
-
-
-@pytest.fixture(params=STORES.values(), ids=STORES)
-def subject(request: pytest.FixtureRequest) -> Subject:
-    return request.param()  # type: ignore[no-any-return]
-
-
 each_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
 
 

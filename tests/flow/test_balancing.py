@@ -330,10 +330,10 @@ def test_after_its_return_one_failure_is_enough_until_one_exchange_goes_well() -
     again = one.report(state, 503, NOW + 11)
     assert again is not None
     assert again.state == "aside"
-    assert state.aside_until == NOW + 21
-    back = one.report(state, 200, NOW + 22)
+    assert state.aside_until == NOW + 11 + 20
+    back = one.report(state, 200, NOW + 32)
     assert back == HealthChange("u", "a", "back", "answered 200")
-    assert [one.report(state, 503, NOW + 23), one.report(state, 503, NOW + 23)] == [None, None]
+    assert [one.report(state, 503, NOW + 33), one.report(state, 503, NOW + 33)] == [None, None]
 
 
 def test_a_late_good_answer_does_not_cut_the_time_aside_short() -> None:

@@ -353,6 +353,27 @@ def test_an_operator_is_told_when_a_target_is_put_aside():
     assert [(change.target, change.state) for change in play.driver.changes] == [("one", "aside")]
 
 
+BREAKER = {"failures": 1, "open_for": "5s", "half_open_probes": 1}
+
+
+def half_open(**more):
+    """An upstream of one target, of which the breaker is half-open."""
+    play = Play(to("one", retry={"attempts": 1}, breaker=BREAKER, **more), kept=("one",))
+    play.run_freely("> GET /", "> one 503 0", "> one end", "> wait 5")
+    return play, next(iter(play.revision.live.upstreams["upstream"].places))
+
+
+@pytest.mark.parametrize("ending", ["> gone", "> one failed full", "> one 200 0", "> one failed timeout"])
+def test_a_probe_gives_its_permit_back_however_it_ends(ending):
+    play, state = half_open()
+    play.run_freely("> GET /")
+    assert state.breaker.shown(play.clock.monotonic())["probes_running"] == 1
+    play.run_freely(ending)
+    shown = state.breaker.shown(play.clock.monotonic())
+    wanted = {"> one 200 0": "closed", "> one failed timeout": "open"}.get(ending, "half-open")
+    assert (shown["state"], shown["probes_running"]) == (wanted, 0)
+
+
 # ---- time
 
 

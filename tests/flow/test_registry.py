@@ -14,6 +14,7 @@ from apigateway.flow.registry import Registry, discover
 
 OWN = {
     "api-key",
+    "concurrency-limit",
     "cors",
     "ip-filter",
     "maintenance",

@@ -1,7 +1,7 @@
 """RC-O12: clients that go away, five hundred of them, and what must not be left of them.
 
-What exists now stands for the limits of the case: a rate limit, least-connections and the figure of running exchanges.
-A limit of concurrent requests, a breaker and retries through them join with their policies.
+Counted are a rate limit, the places of a concurrency limit, what least-connections goes by, and the figure of running
+exchanges.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from toolkit.stage import Stage
 from toolkit.waiting import until
 
 MIB = 1 << 20
-ALL, AT_ONCE = 500, 100
+ALL, AT_ONCE, PLACES = 500, 100, 10
 
 
 async def sleep_or_answer(asked: Asked) -> None:
@@ -112,3 +112,27 @@ async def test_rc_o12_clients_that_leave_in_the_middle_of_an_upload(stage: Stage
     assert {line["status"] for line in stage.gateway.access()} == {499}
     assert [(target["active"], target["usable"]) for target in targets(stage)] == [(0, True)] * 2
     assert stage.gateway.worker.status()["exchanges_running"] == 0
+
+
+@pytest.mark.parametrize("how", ["close", "reset"])
+@ensureDeferred
+async def test_rc_o12_places_are_free_within_a_second(stage: Stage, how: str) -> None:
+    """Ten of a hundred at a time get through to the upstream; when they have left, ten others do."""
+    origin = await stage.origin(sleep_or_answer)
+    limit = step("concurrency-limit", limit=PLACES, by="api", lease="1h")
+    await stage.serve({"upstreams": [upstream(origin)], "apis": [api(pre_flow=steps(limit))]})
+    for wave in range(1, ALL // AT_ONCE + 1):
+        clients = [await stage.client() for _ in range(AT_ONCE)]
+        for client in clients:
+            client.send(request("GET", "/slow"))
+        refused = AT_ONCE - PLACES
+        await until(lambda: [client.size > 0 for client in clients].count(True) == refused)  # noqa: B023
+        await until(lambda: len(origin.asked) == wave * PLACES)  # noqa: B023
+        await until(lambda: len(origin.open) == PLACES)
+        for client in clients:
+            leave(client, how)
+        await until(lambda: stage.gateway.worker.status()["exchanges_running"] == 0, within=1.0)
+    await until(lambda: len(stage.gateway.access()) == ALL)
+    statuses = [line["status"] for line in stage.gateway.access()]
+    assert {status: statuses.count(status) for status in set(statuses)} == {499: 50, 429: 450}
+    assert (await stage.ask("GET", "/quick")).status == 200

@@ -10,13 +10,17 @@ from typing import Any, cast
 
 import pytest
 import pytest_twisted
+from toolkit.name_server import NameServer
 from toolkit.stage import Stage
 from toolkit.waiting import until
 from twisted.internet.defer import Deferred, succeed
 
 from apigateway.dataplane.deployment import SLICE, Deployment, Means, let_go
+from apigateway.dataplane.service_targets import ServiceTargets
+from apigateway.flow.balancing import Balancer
 from apigateway.flow.drafting import Draft
 from apigateway.flow.plan import Plan
+from apigateway.flow.upstream import CompiledUpstream
 
 
 @pytest.fixture
@@ -65,6 +69,36 @@ async def test_it_goes_without_the_collector(stage: Stage, no_collector: None) -
         assert (await stage.ask("GET", "/")).status == 200
     # Once its exchanges are logged.
     await until(lambda: [count(kind) for kind in KINDS] == ONE, "the newest alone is left")
+
+
+@pytest_twisted.ensureDeferred
+async def test_what_steers_an_upstream_goes_without_it_too(
+    stage: Stage, no_collector: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("STICKY", "0123456789abcdef")
+    origin, copy = await stage.origin(), await stage.origin()
+    names = NameServer()
+    names.offer("_http._tcp.one.test", (1, 1, "localhost", origin.port), ttl=60)
+
+    def settings(name: str) -> dict[str, Any]:
+        settings = settings_of("http+srv://_http._tcp.one.test", name)
+        settings["upstreams"][0]["targets"] += [
+            {"url": copy.url, "role": "mirror"}, {"name": "new", "url": origin.url, "role": "canary"},
+        ]
+        settings["upstreams"][0]["sticky"] = {"secret": "${env:STICKY}"}
+        return {**settings, "references": {"env": ["STICKY"]}, "resolver": {"servers": [names.address]}}
+
+    kinds = (*KINDS, ServiceTargets, CompiledUpstream, Balancer)
+    gateway = await stage.serve(settings("r"))
+    gc.unfreeze()
+    for number in range(4):
+        gateway.write(settings(f"r{number}"))
+        assert (await gateway.reload())["taken"]
+        assert (await stage.ask("GET", "/")).status == 200
+    # The upstream, and the one that copies are sent by.
+    await until(lambda: [count(kind) for kind in kinds] == [*ONE, 1, 2, 1], lambda: [count(kind) for kind in kinds])
+    assert len(copy.asked) == 4
+    await names.close()
 
 
 @pytest_twisted.ensureDeferred

@@ -16,7 +16,7 @@ from toolkit.name_server import NameServer
 from toolkit.origin import Asked, answering
 from toolkit.settings import Settings, api, route, simple, step, steps, upstream
 from toolkit.stage import Stage
-from toolkit.waiting import reactor, turn, until
+from toolkit.waiting import reactor, steady, turn, until
 from twisted.internet.defer import Deferred
 
 SVC = "svc.example.test"
@@ -55,7 +55,8 @@ class Slow:
 
         def look():
             if Path(self.go).exists():
-                there.callback(None)
+                failed = Path(self.go).read_text() == "fail"
+                there.errback(ValueError("in no mood")) if failed else there.callback(None)
             else:
                 services.timers.call_later(0.005, look)
 
@@ -98,6 +99,18 @@ class Reload:
         gateway.write(settings)
         self._running = gateway.worker.reload()
         await until(self._go.with_name("go.begun").exists)
+
+    async def start(self, gateway: Gateway, settings: Settings) -> Deferred[None]:
+        """Begin with the settings, and wait until provisioning waits; fires when it serves, after `go`."""
+        gateway.write(settings)
+        started = Deferred.fromCoroutine(gateway.start())
+        await until(self._go.with_name("go.begun").exists)
+        return started
+
+    def go(self, mood: str = "") -> None:
+        """Let it come to its end, a bad one when it is to fail."""
+        self._go.with_name("mood").write_text(mood)
+        self._go.with_name("mood").rename(self._go)
 
     async def go_on(self) -> dict[str, Any]:
         """Let it come to its end."""
@@ -233,3 +246,35 @@ async def test_a_hang_up_during_the_drain_reloads_nothing_and_ends_nothing(stage
     assert (await client.answer()).body == b"late"
     await stopped.addTimeout(5.0, reactor)
     stage.gateway.service = None  # type: ignore[assignment]
+
+
+# ---- before the first revision serves
+
+
+@ensureDeferred
+async def test_a_reload_waits_for_the_first_revision_and_is_not_overtaken_by_it(stage: Stage) -> None:
+    origin, held, gateway = await stage.origin(), Reload(stage.folder), stage.gateway
+    started = await held.start(gateway, simple(origin, api(pre_flow=held.flow), **held.setting))
+    gateway.write(simple(origin, api(route("/new")), **held.setting))
+    reloading = gateway.worker.reload()
+    await steady(lambda: not reloading.called and not started.called, 0.3, "it waits")
+    held.go()
+    await started
+    assert (await reloading)["taken"]
+    assert (await stage.ask("GET", "/new")).status == 200
+    assert (await stage.ask("GET", "/")).status == 404
+    await until(lambda: gateway.worker.status()["revisions_in_use"] == 1)
+
+
+@ensureDeferred
+async def test_a_reload_that_waits_for_a_start_that_fails_is_refused(stage: Stage) -> None:
+    origin, held, gateway = await stage.origin(), Reload(stage.folder), stage.gateway
+    kept = {**held.setting, "data_dir": "data"}
+    started = await held.start(gateway, simple(origin, api(pre_flow=held.flow), **kept))
+    gateway.write(simple(origin, **kept))
+    reloading = gateway.worker.reload()
+    held.go("fail")
+    await started
+    assert gateway.service.failed == 1
+    assert (await reloading)["problems"] == ["/: the worker is ending"]
+    assert not (stage.folder / "data").exists()

@@ -22,7 +22,7 @@ from apigateway.config.model import ManagementToken
 from apigateway.manager.guard import LARGEST_BODY
 from apigateway.manager.site import ManagementSite
 from apigateway.manager.worker_api import resource
-from apigateway.ports.interfaces import IWorker
+from apigateway.ports.interfaces import IWorker, Unavailable
 from apigateway.ports.memory import ListedEvents
 from apigateway.transport.endpoints import NativeClientEndpoint, NativeServerEndpoint
 
@@ -67,6 +67,24 @@ class ToldWorker:
             raise KeyError(target)
         self.asked.append((upstream, target, draining))
         return {"name": target, "draining": draining}
+
+    def quotas(self) -> list[dict[str, Any]]:
+        return [{"step": "api/shop/quota", "rules": [{"name": "day", "limit": 5}]}]
+
+    async def quota_usage(self, step: str, key: str, most: int) -> list[dict[str, Any]]:
+        self.asked.append((step, key, most))
+        return [{"key": key or "day/c:acme", "used": 3}] if self._kept(step) else []
+
+    async def reset_quota(self, step: str, key: str) -> bool:
+        self.asked.append(("reset", step, key))
+        return self._kept(step)
+
+    def _kept(self, step: str) -> bool:
+        if step == "away":
+            raise Unavailable("the store of quotas does not answer")
+        if step != "api/shop/quota":
+            raise LookupError(f"no step that keeps quotas at {step!r}")
+        return True
 
     def explain(self, method: str, url: str, headers: Sequence[tuple[str, str]]) -> dict[str, Any]:
         self.asked.append((method, url, tuple(headers)))
@@ -253,6 +271,58 @@ async def test_a_reload_goes_on_when_its_caller_leaves(api: Api) -> None:
     await deferLater(reactor, 0.05)
     api.worker.reloaded.callback({"taken": True})
     assert cancelled == []
+
+
+@ensureDeferred
+async def test_steps_with_quotas_are_shown(api: Api) -> None:
+    answer = await api.call("GET", "/v1/worker/quotas")
+    assert answer.json == {"quotas": [{"step": "api/shop/quota", "rules": [{"name": "day", "limit": 5}]}]}
+
+
+@pytest.mark.parametrize(
+    ("query", "asked"),
+    [
+        ("step=api/shop/quota", ("api/shop/quota", "", 100)),
+        ("step=api%2Fshop%2Fquota&most=7", ("api/shop/quota", "", 7)),
+        ("step=api/shop/quota&key=day/c:%C3%A4", ("api/shop/quota", "day/c:ä", 100)),
+    ],
+)
+@ensureDeferred
+async def test_usage_of_quotas(api: Api, query: str, asked: tuple[str, str, int]) -> None:
+    answer = await api.call("GET", f"/v1/worker/quotas/usage?{query}")
+    assert answer.json == {"step": "api/shop/quota", "usage": [{"key": asked[1] or "day/c:acme", "used": 3}]}
+    assert api.worker.asked == [asked]
+
+
+@ensureDeferred
+async def test_usage_is_reset(api: Api) -> None:
+    answer = await api.call("DELETE", "/v1/worker/quotas/usage?step=api/shop/quota&key=day/c:acme")
+    assert (answer.status, answer.json) == (200, {"step": "api/shop/quota", "key": "day/c:acme", "reset": True})
+    assert api.worker.asked == [("reset", "api/shop/quota", "day/c:acme")]
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "status", "why"),
+    [
+        ("GET", "", 422, "step is needed"),
+        ("GET", "?step=other", 404, "at 'other'"),
+        ("GET", "?step=away", 503, "does not answer"),
+        ("GET", "?step=api/shop/quota&most=0", 422, "most is a number"),
+        ("GET", "?step=api/shop/quota&most=1001", 422, "most is a number"),
+        ("GET", "?step=api/shop/quota&most=%C2%B2", 422, "most is a number"),
+        ("GET", "?step=api/shop/quota&kay=x", 422, "unknown: kay"),
+        ("DELETE", "?step=api/shop/quota", 422, "key is needed"),
+        ("DELETE", "?key=day/c:acme", 422, "step is needed"),
+        ("DELETE", "?step=other&key=x", 404, "at 'other'"),
+        ("DELETE", "?step=away&key=x", 503, "does not answer"),
+        ("POST", "?step=api/shop/quota", 405, "GET"),
+    ],
+)
+@ensureDeferred
+async def test_usage_that_is_refused(api: Api, method: str, query: str, status: int, why: str) -> None:
+    answer = await api.call(method, f"/v1/worker/quotas/usage{query}")
+    assert answer.status == status and why in answer.json["detail"]
+    assert answer.header("retry-after") == ("1" if status == 503 else None)
 
 
 @pytest.mark.parametrize(("verb", "draining"), [("drain", True), ("undrain", False)])

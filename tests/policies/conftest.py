@@ -19,6 +19,7 @@ from apigateway.ports.memory import (
     NullMetrics,
     SeededRandom,
 )
+from apigateway.ports.memory_quotas import MemoryQuotas
 from apigateway.wire.headers import Headers
 from apigateway.wire.message import Request, Response
 
@@ -30,9 +31,13 @@ class CountedLimits(NullMetrics):
 
     def __init__(self) -> None:
         self.decisions: list[tuple[str, str, str, bool]] = []
+        self.failures: list[tuple[str, str]] = []
 
     def limit_decision(self, api: str, route: str, step: str, granted: bool) -> None:
         self.decisions.append((api, route, step, granted))
+
+    def store_failure(self, step: str, mode: str) -> None:
+        self.failures.append((step, mode))
 
 
 class Bench:
@@ -42,7 +47,10 @@ class Bench:
         self.registry = registry
         self.clock = ManualClock()
         self.timers = ManualTimers(self.clock)
+        self.random = SeededRandom()
         self.store: Any = MemoryStore(self.clock)
+        self.quotas: Any = MemoryQuotas(self.clock)
+        self.events = ListedEvents()
         self.metrics = CountedLimits()
         self.shared = Shared()
         self.hidden: list[str] = []
@@ -66,15 +74,16 @@ class Bench:
         policy.provision(
             Services(
                 self.clock,
-                SeededRandom(),
+                self.random,
                 self.timers,
                 self.store,
-                ListedEvents(),
+                self.events,
                 Consumers(tuple(Consumer.model_validate(each) for each in consumers)),
                 place=place or f"api/shop/{kind}",
                 metrics=self.metrics,
                 shared=lambda key, factory: self.shared.get(self, key, factory),
                 hide_in_logs=self.hidden.append,
+                quotas=self.quotas,
             )
         )
         return policy

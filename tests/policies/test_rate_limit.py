@@ -5,49 +5,14 @@ from __future__ import annotations
 from inspect import isawaitable
 
 import pytest
-from twisted.internet.defer import Deferred, ensureDeferred, fail
-from zope.interface import implementer
+from remote_store import RemoteStore
+from twisted.internet.defer import ensureDeferred
 from zope.interface.verify import verifyObject
 
 from apigateway.flow.exchange import IDENTITY, Identity
-from apigateway.flow.faults import Fault
+from apigateway.flow.faults import INTERNAL, Fault
 from apigateway.flow.registry import Registry
-from apigateway.ports.interfaces import Decision, IStateStore, Limit, StoreUnavailable
-from apigateway.ports.memory import MemoryStore
-
-
-@implementer(IStateStore)
-class RemoteStore:
-    """A store that answers when it is told to, or not at all."""
-
-    shared = True
-
-    def __init__(self) -> None:
-        self.asked: list[tuple[list[Limit], int]] = []
-        self.answers: list[Deferred[Decision]] = []
-        self.down = False
-
-    def take(self, limits, cost=1):
-        if self.down:
-            return fail(StoreUnavailable("connection refused"))
-        self.asked.append((list(limits), cost))
-        self.answers.append(Deferred())
-        return self.answers[-1]
-
-    def peek(self, limits):
-        return fail(StoreUnavailable())
-
-    def get(self, key):
-        return None
-
-    def put(self, key, value, seconds):
-        return None
-
-    def add(self, key, value, seconds):
-        return True
-
-    def remove(self, key):
-        return None
+from apigateway.ports.interfaces import IStateStore
 
 
 def known(made, consumer="", subject=""):
@@ -251,60 +216,238 @@ def test_an_exchange_it_never_saw_is_let_alone(bench, exchange):
     assert made.response.headers.lines == []
 
 
+def tiered(**match):
+    return {"limit": 1, "per": "1m", "by": "api", "tiers": [{"match": match, "limit": 2, "per": "1m", "by": "api"}]}
+
+
+@pytest.mark.parametrize(
+    ("match", "of_it", "not_of_it"),
+    [
+        ({"consumer": "acme"}, {"consumer": "acme"}, {"consumer": "other"}),
+        ({"role": "gold"}, {"roles": frozenset({"gold", "x"})}, {"roles": frozenset({"goldx"})}),
+        ({"claim": {"plan": "gold"}}, {"claims": {"plan": "gold"}}, {"claims": {"plan": "silver"}}),
+        ({"claim": {"plan": "gold"}}, {"claims": {"plan": ["silver", "gold"]}}, {"claims": {}}),
+        ({"claim": {"level": 1}}, {"claims": {"level": 1}}, {"claims": {"level": True}}),
+        ({"claim": {"paid": True}}, {"claims": {"paid": True}}, {"claims": {"paid": "true"}}),
+        (
+            {"role": "gold", "claim": {"plan": "x"}},
+            {"roles": frozenset({"gold"}), "claims": {"plan": "x"}},
+            {"roles": frozenset({"gold"})},
+        ),
+    ],
+)
+def test_a_tier_is_told_by_who_calls(bench, exchange, match, of_it, not_of_it):
+    policy = bench.policy("rate-limit", tiered(**match))
+
+    def called_by(**identity):
+        made = exchange(answer=[])
+        if identity:
+            made.put(IDENTITY, Identity(**identity))
+        granted = passes(policy, made)
+        policy.on_response(made)
+        return granted, made.response.headers.get(b"ratelimit-policy")
+
+    assert called_by(**of_it) == (True, b'"api";q=2;w=60')
+    assert called_by(**not_of_it) == (True, b'"api";q=1;w=60')
+    assert called_by() == (False, b'"api";q=1;w=60')
+    # Each tier has counters of its own.
+    assert [called_by(**of_it)[0] for _ in range(2)] == [True, False]
+
+
+def test_the_first_tier_that_matches_counts(bench, exchange):
+    tiers = [
+        {"match": {"role": "a"}, "rules": [{"limit": 1, "per": "1s", "name": "s"}, {"limit": 9, "per": "1h"}]},
+        {"match": {"role": "b"}, "limit": 5, "per": "1m"},
+    ]
+    policy = bench.policy("rate-limit", {"limit": 1, "per": "1m", "tiers": tiers, "algorithm": "token-bucket"})
+    made = exchange(answer=[])
+    made.put(IDENTITY, Identity(consumer="acme", roles=frozenset("ab")))
+    assert passes(policy, made)
+    policy.on_response(made)
+    assert made.response.headers.get(b"ratelimit-policy") == b'"s";q=1;w=1, "consumer";q=9;w=3600'
+    with pytest.raises(Fault) as caught:
+        policy.on_request(made)
+    assert caught.value.members == {"violated-policies": ["s"]}
+
+
+def test_a_list_counts_each_combination(bench, exchange):
+    policy = bench.policy("rate-limit", {"limit": 1, "per": "1m", "by": ["header:X-A", "header:X-B"]})
+
+    def called(a, b):
+        return passes(policy, exchange(headers=[("X-A", a), ("X-B", b)]))
+
+    assert called("1", "2")
+    assert not called("1", "2")
+    assert called("1", "3")
+    assert called("2", "2")
+    # No value is written so that two combinations look the same.
+    assert called("1,1:2", "")
+    assert called("1", ",1:2")
+
+
+COST = 'request.method == "POST" ? 5 : int(request.headers["x-cost"])'
+
+
+@pytest.mark.parametrize(
+    ("how", "left"),
+    [
+        ({"method": "POST"}, 5),
+        ({"headers": [("X-Cost", "3")]}, 7),
+        ({"headers": [("X-Cost", "0")]}, 10),
+        ({"headers": [("X-Cost", "11")]}, None),
+        ({"headers": [("X-Cost", "9223372036854775807")]}, None),
+    ],
+)
+def test_a_request_takes_what_it_costs(bench, exchange, how, left):
+    policy = bench.policy("rate-limit", {"limit": 10, "per": "1m", "cost": COST, "headers": "legacy"})
+    made = exchange(answer=[], **how)
+    assert passes(policy, made) == (left is not None)
+    policy.on_response(made)
+    assert made.response.headers.get(b"x-ratelimit-remaining") == b"%d" % (10 if left is None else left)
+
+
+@pytest.mark.parametrize("cost", ["-1", "much", ""])
+def test_a_cost_that_is_none_lets_nobody_pass(bench, exchange, cost):
+    policy = bench.policy("rate-limit", {"limit": 10, "per": "1m", "cost": COST})
+    with pytest.raises(Fault) as caught:
+        policy.on_request(exchange(headers=[("X-Cost", cost)]))
+    assert caught.value.kind is INTERNAL
+
+
+def test_what_costs_nothing_takes_nothing(bench, exchange):
+    policy = bench.policy("rate-limit", {"limit": 1, "per": "1m", "cost": 0})
+    assert all(passes(policy, exchange()) for _ in range(5))
+
+
+@pytest.mark.parametrize("algorithm", ["sliding-window", "fixed-window", "token-bucket"])
+def test_retry_after_does_not_end_before_the_window_that_is_told(bench, exchange, algorithm):
+    """Section 6 of the draft."""
+    rules = [
+        {"limit": 3, "per": "10s", "by": "api", "name": "burst"},
+        {"limit": 2, "per": "1m", "by": "ip", "name": "minute"},
+    ]
+    policy = bench.policy("rate-limit", {"rules": rules, "algorithm": algorithm})
+    for _ in range(2):
+        assert passes(policy, exchange())
+        bench.clock.advance(1.5)
+    made = exchange(answer=[])
+    with pytest.raises(Fault) as caught:
+        policy.on_request(made)
+    policy.on_fault(made, caught.value)
+    told = made.response.headers.get(b"ratelimit").split(b", ")[1]
+    assert told == b'"minute";r=0;t=' + dict(caught.value.headers)[b"retry-after"]
+
+
 # ---- a store that is somewhere else
 
 
 @pytest.fixture
 def remote(bench):
-    bench.store = RemoteStore()
+    bench.store = RemoteStore(bench.clock)
     assert verifyObject(IStateStore, bench.store)
     return bench.store
+
+
+def outcome_of(policy, made):
+    """0 where the request may go on, else the status of the fault."""
+    results: list[object] = []
+    try:
+        outcome = policy.on_request(made)
+    except Fault as fault:
+        return fault.status
+    if outcome is None:
+        return 0
+    ensureDeferred(outcome).addBoth(results.append)
+    return 0 if results == [None] else results[0].value.status
 
 
 def test_a_remote_store_is_waited_for(bench, exchange, remote):
     policy = bench.policy("rate-limit", {"limit": 1, "per": "1m", "cost": 1})
     made = exchange(answer=[])
+    remote.waits = True
     outcome = policy.on_request(made)
     assert isawaitable(outcome)
     results: list[object] = []
     ensureDeferred(outcome).addBoth(results.append)
     assert results == []
-    ((limits, cost),) = remote.asked
-    remote.answers[0].callback(MemoryStore(bench.clock).take(limits, cost))
+    remote.answer()
     assert results == [None]
     policy.on_response(made)
     assert made.response.headers.get(b"ratelimit").startswith(b'"consumer";r=0;')
 
 
+@pytest.mark.parametrize("down", ["later", "at once"])
 @pytest.mark.parametrize(
-    ("choice", "statuses"), [("local", [0, 429]), ("open", [0, 0]), ("closed", [503, 503])]
+    ("choice", "statuses", "told"),
+    [("local", [0, 429], b"local"), ("open", [0, 0], b"open"), ("closed", [503, 503], None)],
 )
-def test_when_the_store_does_not_answer(bench, exchange, remote, choice, statuses):
-    remote.down = True
-    policy = bench.policy("rate-limit", {"limit": 1, "per": "1m", "on_store_failure": choice})
-    seen = []
-    for _ in range(2):
-        results = []
-        ensureDeferred(policy.on_request(exchange())).addBoth(results.append)
-        seen.append(0 if results == [None] else results[0].value.status)
-    assert seen == statuses
+def test_when_the_store_does_not_answer(bench, exchange, remote, down, choice, statuses, told):
+    remote.down = down
+    settings = {"limit": 1, "per": "1m", "on_store_failure": choice, "tell_store_failure": True}
+    policy = bench.policy("rate-limit", settings)
+    exchanges = [exchange(answer=[]), exchange(answer=[])]
+    assert [outcome_of(policy, made) for made in exchanges] == statuses
+    assert [made.notes for made in exchanges] == [{"store": choice}] * 2
+    assert bench.metrics.failures == [("rate-limit", choice)] * 2
+    for made in exchanges:
+        policy.on_response(made)
+    assert [made.response.headers.get(b"x-store-failure") for made in exchanges] == [told] * 2
 
 
-def test_a_store_that_fails_at_once_is_the_same(bench, exchange, remote):
-    def unavailable(limits, cost=1):
-        raise StoreUnavailable("breaker open")
-
-    remote.take = unavailable
+def test_it_is_not_told_unless_asked_for(bench, exchange, remote):
+    remote.down = "later"
     policy = bench.policy("rate-limit", {"limit": 1, "per": "1m"})
-    assert passes(policy, exchange())
-    assert not passes(policy, exchange())
-    closed = bench.policy(
-        "rate-limit", {"limit": 1, "per": "1m", "on_store_failure": "closed"}, place="api/two"
-    )
+    made = exchange(answer=[])
+    assert outcome_of(policy, made) == 0
+    policy.on_response(made)
+    assert made.response.headers.get(b"x-store-failure") is None
+
+
+def test_closed_says_when_to_come_back_and_not_why(bench, exchange, remote):
+    remote.down = "at once"
+    policy = bench.policy("rate-limit", {"limit": 1, "per": "1m", "on_store_failure": "closed"})
     with pytest.raises(Fault) as caught:
-        closed.on_request(exchange())
+        policy.on_request(exchange())
     assert (caught.value.status, dict(caught.value.headers)) == (503, {b"retry-after": b"1"})
-    assert "breaker" in caught.value.private and "breaker" not in caught.value.public
+    assert "circuit" in caught.value.private and "circuit" not in caught.value.public
+
+
+@pytest.mark.parametrize("algorithm", ["sliding-window", "fixed-window", "token-bucket"])
+def test_no_burst_when_the_store_comes_back(bench, exchange, remote, algorithm):
+    """It may have lost its counters, and never counted what passed without it."""
+    policy = bench.policy("rate-limit", {"limit": 5, "per": "1m", "algorithm": algorithm})
+    remote.down = "later"
+    assert [outcome_of(policy, exchange()) for _ in range(3)] == [0] * 3
+    remote.down = ""
+    assert [outcome_of(policy, exchange()) for _ in range(4)] == [0, 0, 429, 429]
+    # Somebody else has none of it.
+    assert outcome_of(policy, exchange(client="198.51.100.7")) == 0
+    # What the shared state refused is not held against the caller here.
+    bench.clock.advance(121.0)
+    asked = len(remote.named("take"))
+    assert [outcome_of(policy, exchange()) for _ in range(6)] == [0] * 5 + [429]
+    assert len(remote.named("take")) == asked + 6
+
+
+def test_what_passed_without_the_store_is_remembered_over_a_reload(bench, exchange, remote):
+    settings = {"limit": 2, "per": "1m"}
+    remote.down = "at once"
+    assert outcome_of(bench.policy("rate-limit", settings), exchange()) == 0
+    remote.down = ""
+    policy = bench.policy("rate-limit", settings)
+    assert [outcome_of(policy, exchange()) for _ in range(2)] == [0, 429]
+
+
+def test_those_that_wait_at_once_do_not_pass_together_after_it(bench, exchange, remote):
+    policy = bench.policy("rate-limit", {"limit": 3, "per": "1m"})
+    remote.down = "later"
+    assert outcome_of(policy, exchange()) == 0
+    remote.down, remote.waits = "", True
+    results: list[object] = []
+    for _ in range(4):
+        ensureDeferred(policy.on_request(exchange())).addBoth(results.append)
+    remote.answer()
+    assert [result is None for result in results] == [True, True, False, False]
 
 
 def test_scope_worker_never_asks_the_shared_store(bench, exchange, remote):
@@ -323,7 +466,27 @@ def test_scope_worker_never_asks_the_shared_store(bench, exchange, remote):
         ({"limit": 1, "per": "1m", "cost": 2}, "no request could ever pass"),
         ({"limit": 0, "per": "1m"}, "/with/limit"),
         ({"limit": 1, "per": 60}, "needs its unit"),
-        ({"limit": 1, "per": "1m", "by": "moon"}, "/with/by"),
+        ({"limit": 1, "per": "1m", "by": "moon"}, "/with/by: expected api, consumer"),
+        ({"limit": 1, "per": "1m", "by": ["ip", "moon"]}, "/with/by/1: expected api, consumer"),
+        ({"limit": 1, "per": "1m", "by": []}, "/with/by"),
+        ({"limit": 1, "per": "1m", "cost": -1}, "/with/cost: has to be at least 0"),
+        ({"limit": 1, "per": "1m", "cost": 1.5}, "/with/cost"),
+        ({"limit": 1, "per": "1m", "cost": "request.nothing"}, "cost: "),
+        ({"limit": 1, "per": "1m", "cost": "request.method"}, "cost: gives str, not a whole number"),
+        ({"limit": 1, "per": "1m", "cost": "true"}, "cost: gives bool, not a whole number"),
+        ({"limit": 1, "per": "1m", "cost": "size(request.json.a)"}, "cost: the body"),
+        ({"limit": 1, "per": "1m", "algorithm": ["fixed-window", "token-bucket"]}, "/with/algorithm"),
+        ({"limit": 1, "per": "1m", "rules": [{"limit": 1, "per": "1m", "algorithm": "x"}]}, "/rules/0/algorithm"),
+        ({"limit": 1, "per": "1m", "tiers": [{"match": {}, "limit": 1, "per": "1m"}]}, "/with/tiers/0/match"),
+        ({"limit": 1, "per": "1m", "tiers": [{"match": {"plan": "x"}, "limit": 1, "per": "1m"}]}, "match/plan"),
+        ({"limit": 1, "per": "1m", "tiers": [{"match": {"role": "x"}}]}, "tiers: number 1: give limit and per"),
+        ({"limit": 1, "per": "1m", "tiers": [{"match": {"role": "x"}, "limit": 0, "per": "1m"}]}, "tiers/0/limit"),
+        ({"limit": 9, "per": "1m", "cost": 2, "tiers": [{"match": {"role": "x"}, "limit": 1, "per": "1m"}]},
+         "no request could ever pass"),
+        ({"limit": 9, "per": "1m", "tiers": [{"match": {"role": "x"}, "limit": 1, "per": "1m", "name": "a"},
+                                             {"match": {"role": "y"}, "limit": 1, "per": "1m", "name": "a"}]},
+         "tiers: two of them have one name"),
+        ({"limit": 1, "per": "1m", "on_store_failure": "wait"}, "/with/on_store_failure"),
         ({"limit": 1, "per": "1m", "by": "{client.nobody}"}, "nobody"),
         (
             {"rules": [{"limit": 1, "per": "1m", "name": "a"}, {"limit": 1, "per": "1m", "name": "a"}]},

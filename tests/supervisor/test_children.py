@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import sys
@@ -28,6 +29,18 @@ async def test_ends_are_told_once_each_with_their_status(pidfd: bool) -> None:
     await until(lambda: len(ended) == 3, within=30)
     assert sorted(ended) == [("fine", 0), ("killed", -signal.SIGKILL), ("three", 3)]
     assert len({fine.pid, three.pid, killed.pid}) == 3
+
+
+@pytest.mark.parametrize("why", [errno.ENOSYS, errno.EPERM, errno.EMFILE])
+@ensureDeferred
+async def test_a_kernel_that_refuses_its_descriptor_is_done_without(why: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(pid: int) -> int:
+        raise OSError(why, os.strerror(why))
+
+    monkeypatch.setattr(os, "pidfd_open", refuse, raising=False)
+    ended: list[int] = []
+    Children(event_loop(), pidfd=True).begin([sys.executable, "-c", "raise SystemExit(3)"], [], ended.append)
+    await until(lambda: ended == [3], within=30)
 
 
 def test_a_command_that_is_not_there_is_an_error() -> None:

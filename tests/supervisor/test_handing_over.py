@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from apigateway.replacement import PidFile, _tell_service_manager, key_of
+from apigateway.ports.memory import ListedEvents
+from apigateway.replacement import PidFile, Replacement, _tell_service_manager, key_of
 from apigateway.transport.inherited import READY, VARIABLE, Inherited, InheritedRefused, handed_over
 
 
@@ -36,10 +37,12 @@ def test_sockets_are_taken_by_address_and_the_rest_is_closed() -> None:
     assert not any(one.get_inheritable() or one.getblocking() for one in taken)
     assert all(one.proto == socket.IPPROTO_TCP for one in taken)
     assert inherited.take("a") == [] and inherited.take("c") == []
+    assert inherited.still_theirs("a") and not inherited.still_theirs("c")
     inherited.close_rest()
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(places[2], timeout=5)
     inherited.serves()
+    assert not inherited.still_theirs("a")
     inherited.failed("only the first word counts")
     assert os.read(reading, 100) == READY and os.read(reading, 100) == b""
     os.close(reading)
@@ -90,6 +93,15 @@ def test_where_there_is_no_pidfile_nothing_is_done(options: dict[str, Any] | Non
     pid_file.put_back()
     pid_file.leave()
     assert options == before
+
+
+def test_the_first_process_of_a_container_is_not_replaced() -> None:
+    events = ListedEvents()
+    handed: list[Any] = []
+    Replacement(None, events, PidFile(None), lambda: handed, lambda: handed.append("took over"), lambda: 1).begin()
+    [(level, message, _)] = events.events
+    assert level == "error" and "begin another container" in message
+    assert handed == []
 
 
 def test_the_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,11 +6,40 @@ import os
 import select
 import signal
 import socket
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from supervised import PATIENCE, RUN, TWISTD, Load, Program, gone, until
 
+TERM_IS_CAUGHT = 1 << (signal.SIGTERM - 1)
 COMMANDS = {"run": (*RUN,), "twistd": (*TWISTD, "--pidfile=gateway.pid", "apigateway", "--config")}
+
+
+def new_programs(program: Program) -> Iterator[int]:
+    """Processes that the program began with the same command."""
+    command = Path(f"/proc/{program.process.pid}/cmdline").read_bytes()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            parent = int((process / "stat").read_text().rpartition(")")[2].split()[1])
+            if parent == program.process.pid and (process / "cmdline").read_bytes() == command:
+                yield int(process.name)
+        except FileNotFoundError:
+            continue
+
+
+def new_program(program: Program) -> int:
+    """The new program, once it has its sockets and hears signals: the reactor runs."""
+
+    def hears() -> list[int]:
+        return [pid for pid in new_programs(program) if _caught(pid) & TERM_IS_CAUGHT]
+
+    return until(hears, lambda: program.events())[0]
+
+
+def _caught(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("SigCgt")), 16)
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -121,3 +150,72 @@ def test_twice_in_a_row(program: Program) -> None:
         until(lambda: gone(first), "it ends")
         load.more()
     assert load.lost == []
+
+
+@pytest.mark.parametrize(("before", "after"), [(1, 2), (2, 4)])
+def test_more_workers_that_are_slow_and_then_fail_cost_nobody_anything(
+    program: Program, before: int, after: int
+) -> None:
+    program.write(before, mark="old")
+    program.start()
+    program.mood("hang")
+    with Load(program) as load:
+        program.write(after, mark="new")
+        program.signal(signal.SIGUSR2)
+        new = new_program(program)
+        # Each connection is another draw of the kernel's: none of them is for who does not accept yet.
+        assert {program.ask()[1] for _ in range(50)} == {"old"}
+        os.kill(new, signal.SIGKILL)
+        program.event("the new program failed, this one goes on")
+        load.more()
+    assert load.lost == [] and program.process.poll() is None
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_new_program_that_is_told_to_end_leaves_the_file_of_a_unix_socket(program: Program, workers: int) -> None:
+    listeners = [{"name": "public", "address": str(program.public)}, {"name": "local", "address": "unix:local.sock"}]
+    program.write(workers, listeners=listeners)
+    program.start()
+    program.mood("hang")
+    program.signal(signal.SIGUSR2)
+    new = new_program(program)
+    os.kill(new, signal.SIGTERM)
+    program.event("the new program failed, this one goes on")
+    until(lambda: gone(new), "it ends")
+    with socket.socket(socket.AF_UNIX) as client:
+        client.connect(str(program.folder / "local.sock"))
+    # Who was replaced leaves it, too, and who serves removes it.
+    program.mood("well")
+    program.signal(signal.SIGUSR2)
+    assert program.process.wait(60) == 0
+    assert (program.folder / "local.sock").is_socket()
+    new = program.event("replaced")["pid"]
+    os.kill(new, signal.SIGTERM)
+    until(lambda: gone(new), "it ends")
+    assert not (program.folder / "local.sock").exists()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_removed_file_of_a_unix_socket_stops_no_worker_and_no_replacement(program: Program, workers: int) -> None:
+    listeners = [{"name": "public", "address": str(program.public)}, {"name": "local", "address": "unix:local.sock"}]
+    program.write(workers, listeners=listeners)
+    program.start()
+    (program.folder / "local.sock").unlink()
+    if workers > 1:
+        os.kill(program.pids()[0], signal.SIGKILL)
+        until(lambda: program.metric("worker_restarts_total") == 1, "it is begun again")
+        program.wait_workers()
+    program.signal(signal.SIGUSR2)
+    assert program.process.wait(60) == 0
+    assert program.ask()[0]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_second_signal_cuts_the_notice_short(program: Program, workers: int) -> None:
+    program.write(workers, drain={"notice": "1h", "timeout": "1h"})
+    program.start()
+    program.signal(signal.SIGTERM)
+    until(lambda: program.call("GET", "/readyz")[0] == 503, "it drains")
+    assert program.process.poll() is None
+    program.signal(signal.SIGTERM)
+    assert program.process.wait(60) == 0

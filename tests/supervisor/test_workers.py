@@ -19,6 +19,7 @@ def test_two_workers_share_connections(program: Program) -> None:
     assert len(set(pids)) == 2 and program.process.pid not in pids
     until(lambda: {program.ask()[0] for _ in range(10)} == set(pids), "both answer")
     assert [worker["state"] for worker in program.workers()] == ["ready", "ready"]
+    assert {program.ask({"X-Collects": "?"})[1] for _ in range(10)} == {"True"}  # off only while they start
 
 
 def test_auto_is_one_for_each_processor(program: Program) -> None:

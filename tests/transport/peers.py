@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import os
+import resource
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from twisted.internet import reactor
@@ -126,6 +130,27 @@ async def accepted(factory: RecordingFactory, count: int = 1) -> Any:
             return factory.built[-1]
         await pause(0.005)
     raise AssertionError(f"{len(factory.built)} connections were accepted, not {count}")
+
+
+@contextmanager
+def no_descriptors(clients: int = 5) -> Iterator[list[socket.socket]]:
+    """Nothing can be opened meanwhile; gives so many sockets that were opened before.
+
+    Every number up to the highest one in use is taken, and the limit is right above: so that what is closed, to be
+    opened again, as a loop does with one in reserve, finds its place again.
+    """
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    highest = max(int(name) for name in os.listdir("/dev/fd"))
+    taken = [socket.socket()]
+    while taken[-1].fileno() <= highest or len(taken) < clients:
+        taken.append(socket.socket())
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (taken[-1].fileno() + 1, limits[1]))
+        yield taken[:clients]
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        for one in taken[clients:]:
+            one.close()
 
 
 def pause(seconds: float) -> Deferred[None]:

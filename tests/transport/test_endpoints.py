@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import socket
 import ssl
 import time
@@ -12,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from peers import Echo, Recorder, RecordingFactory, Sockets, accepted, in_thread, pause
+from peers import Echo, Recorder, RecordingFactory, Sockets, accepted, in_thread, no_descriptors, pause
 from pytest_twisted import ensureDeferred
 from twisted.internet import error, reactor
 from twisted.internet.address import UNIXAddress
@@ -129,19 +128,14 @@ async def test_out_of_descriptors_neither_spins_nor_ends_a_port(
 ) -> None:
     port, _ = await sockets.serve(Echo)
     place = (port.getHost().host, port.getHost().port)
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    waiting = [socket.socket() for _ in range(5)]
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (waiting[-1].fileno() + 1, limits[1]))
+    with no_descriptors() as waiting:
         for client in waiting:
             client.connect(place)
         before = time.process_time()
         await pause(0.3)
         assert time.process_time() - before < 0.1
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-        for client in waiting:
-            client.close()
+    for client in waiting:
+        client.close()
     await pause(1.0 if loop_of(reactor).__module__.startswith("asyncio") else 0)
     there = await sockets.connect(port)
     there.transport.write(b"again")
@@ -167,6 +161,24 @@ async def test_unix_socket(sockets: Sockets, tmp_path: Path) -> None:
     assert await here.ended() is error.ConnectionDone
     await port.stopListening()
     assert not os.path.exists(path)
+
+
+@ensureDeferred
+async def test_a_socket_whose_file_was_removed_is_accepted_on(sockets: Sockets, tmp_path: Path) -> None:
+    path = str(tmp_path / "gateway.sock")
+    early = endpoint(path, sock=bind_socket(path, backlog=5, reuse_port=False))
+    with socket.socket(socket.AF_UNIX) as waiting:
+        waiting.connect(path)
+        waiting.sendall(b"first")
+        os.unlink(path)
+        factory = RecordingFactory(Echo)
+        port = await early.listen(factory)
+        sockets.ports.append((port, factory))
+        assert await in_thread(waiting.recv, 5) == b"first"
+    # What somebody else puts in its place is not removed.
+    Path(path).write_text("precious")
+    await port.stopListening()
+    assert Path(path).read_text() == "precious"
 
 
 def test_a_left_over_socket_file_is_replaced(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from peers import PATIENCE, Echo, RecordingFactory, Sockets, accepted, in_thread, pause
+from peers import PATIENCE, Echo, RecordingFactory, Sockets, accepted, in_thread, no_descriptors, pause
 from pytest_twisted import ensureDeferred
 from twisted.internet import error, reactor
 from twisted.internet.address import IPv4Address, IPv6Address
@@ -269,10 +269,7 @@ async def test_too_many_that_wait_cost_the_one_that_waits_longest(
 @ensureDeferred
 async def test_out_of_descriptors_it_goes_on_when_there_are_some(sockets: Sockets) -> None:
     port, factory = await serve(sockets)
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    waiting = [socket.socket() for _ in range(5)]
-    try:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (waiting[-1].fileno() + 1, limits[1]))
+    with no_descriptors() as waiting:
         for client in waiting:
             client.settimeout(PATIENCE)
             client.connect((port.getHost().host, port.getHost().port))
@@ -281,8 +278,6 @@ async def test_out_of_descriptors_it_goes_on_when_there_are_some(sockets: Socket
         await pause(0.3)
         assert time.process_time() - before < 0.1
         assert factory.built == []
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, limits)
     await until(lambda: len(factory.built) == 5)
     for client in waiting:
         assert await in_thread(received, client, 5) == b"hello"

@@ -16,6 +16,7 @@ class Zone(common.ResolverBase):
     def __init__(self) -> None:
         super().__init__()
         self.addresses: dict[bytes, tuple[list[str], int]] = {}
+        self.services: dict[bytes, tuple[tuple[tuple[int, int, str, int], ...], int]] = {}
         self.failing: set[bytes] = set()
         self.holding = False
         self.waiting: list[tuple[bytes, int, Deferred[Any]]] = []
@@ -32,6 +33,12 @@ class Zone(common.ResolverBase):
     def _answer(self, name: bytes, type: int) -> Deferred[Any]:
         if name in self.failing:
             return fail(error.DNSServerError("as told"))
+        if type == dns.SRV and name in self.services:
+            places, ttl = self.services[name]
+            return succeed(([
+                dns.RRHeader(name, dns.SRV, dns.IN, ttl, dns.Record_SRV(priority, weight, port, host.encode(), ttl))
+                for priority, weight, host, port in places
+            ], [], []))
         if name not in self.addresses:
             return fail(error.DomainError(name))
         addresses, ttl = self.addresses[name]
@@ -84,9 +91,15 @@ class NameServer:
         self._zone.failing.discard(name.encode())
         self._zone.addresses[name.encode()] = (list(addresses), ttl)
 
+    def offer(self, name: str, *places: tuple[int, int, str, int], ttl: int) -> None:
+        """The service is there from now on; places: (priority, weight, host, port)."""
+        self._zone.failing.discard(name.encode())
+        self._zone.services[name.encode()] = (places, ttl)
+
     def forget(self, name: str) -> None:
         """NXDOMAIN from now on."""
         self._zone.failing.discard(name.encode())
+        self._zone.services.pop(name.encode(), None)
         self._zone.addresses.pop(name.encode(), None)
 
     def fail(self, name: str) -> None:

@@ -1,0 +1,26 @@
+"""Names for the rules and the tiers of a limit: they are what counters are told apart by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+
+def unique_names(given: Iterable[tuple[str | None, str]], what: str) -> list[str]:
+    """A name for each: what was given, else what it is otherwise called, made different by a number where another one
+    before is called so. ValueError where two were given the same."""
+    names: list[str] = []
+    for number, (name, otherwise) in enumerate(given, start=1):
+        names.append(name or (f"{otherwise}-{number}" if otherwise in names else otherwise))
+    if len(set(names)) < len(names):
+        raise ValueError(f"{what}: two of them have one name")
+    return names
+
+
+def either_or(short: Sequence[object], rules: Sequence[object]) -> bool:
+    """Whether rules were given; the short form, which is all of `short`, is the other way. ValueError where it is
+    neither, or both."""
+    if rules and any(part is not None for part in short):
+        raise ValueError("give limit and per, or rules, not both")
+    if not rules and any(part is None for part in short):
+        raise ValueError("give limit and per, or rules")
+    return bool(rules)
