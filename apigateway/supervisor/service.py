@@ -156,6 +156,7 @@ class SupervisorService(ProgramService):
             *(Reading("workers", (state,), float(states[state]))
               for state in ("ready", "starting", "leaving", "silent", "waiting")),
             Reading("worker_restarts", (), float(sum(slot.restarts for slot in self.crew.slots))),
+            *([Reading("log_lines_lost", ("supervisor",), float(self._error_file.lost))] if self._error_file else []),
         ]
 
 

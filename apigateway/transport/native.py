@@ -220,8 +220,6 @@ class NativeTransport(asyncio.BaseProtocol):
                 protocol.connectionLost(Failure(self._reason(exc)))
         except Exception:
             log.failure("connectionLost failed")
-        # The loop's transport holds this one, too (with TLS, for good).
-        self._native = self._out = None
 
     def _take_what_came(self) -> None:
         """A write failed because the peer has closed. What it said before that is still in the kernel, and is often

@@ -31,12 +31,13 @@ class NativeTlsTransport(NativeTransport):  # type: ignore[override]
       the last piece, so write a large body in pieces, or give the timeout room.
     """
 
-    __slots__ = ("_close_notify", "_flushing")
+    __slots__ = ("_close_notify", "_flushing", "_last_ssl_object")
 
     def __init__(self, build: Build, made: Made | None = None) -> None:
         super().__init__(build, made)
         self._close_notify = False
         self._flushing = False
+        self._last_ssl_object: ssl.SSLObject | None = None
 
     def _set_limits(self, native: asyncio.Transport) -> None:
         # The loops' defaults for TLS are 512 KiB out and 256 KiB in, per connection.
@@ -56,6 +57,19 @@ class NativeTlsTransport(NativeTransport):  # type: ignore[override]
         self._close_notify = True
         self._send_out()  # as without TLS
         return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        # uvloop's transport of TLS holds this one for good: let go of it, or both stay until the collector comes. What
+        # it could still tell is kept.
+        self.getPeer()
+        self.getHost()
+        self._last_ssl_object = self.ssl_object
+        self._native = self._out = None
+
+    @property
+    def ssl_object(self) -> ssl.SSLObject | None:
+        return super().ssl_object or self._last_ssl_object
 
     def resume_writing(self) -> None:
         super().resume_writing()
