@@ -30,6 +30,8 @@ REQUIRES = [
     "prometheus-client>=0.22",
     "click>=8.2",
     "argon2-cffi>=25.1",
+    # Time zones of quotas, where the system brings none.
+    "tzdata>=2025.2",
 ]
 
 DEV = [

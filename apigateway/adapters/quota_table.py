@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Sequence
 from math import inf, isinf
@@ -123,6 +124,8 @@ class QuotaTable:
     def _open(self) -> sqlite3.Connection:
         if self._connection is None:
             self.path.parent.mkdir(parents=True, exist_ok=True)
+            # Who calls how much is nobody else's business; SQLite gives its other files the same mode.
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT, 0o600))
             # Transactions are ours: no BEGIN of the module's own.
             connection = sqlite3.connect(self.path, timeout=self._patience, isolation_level=None)
             try:

@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from apigateway.adapters.redis.dialling import Reach
 from apigateway.adapters.redis.remote import Remote
+from apigateway.adapters.redis.store import RedisStore
 from apigateway.config.model import State
 from apigateway.ports.interfaces import (
     IClock,
@@ -48,8 +49,6 @@ class SharedState:
         if not settings.remote:
             self.store, self.quotas, self.notices = MemoryStore(clock), local_quotas, MemoryNotices()
             return
-        from apigateway.adapters.redis.store import RedisStore
-
         self._remote = Remote(settings, environment, reach, random, events)
         store = RedisStore(self._remote.link, environment)
         self.store, self.quotas, self.notices = store, store, self._remote.notices
@@ -78,13 +77,16 @@ class SharedState:
             last = remote.link.call(b"PING")  # the answer to which comes after all others
         except StoreUnavailable:
             last = succeed(None)
+        else:
+            # And another one: a script that the server did not know has been sent once more meanwhile.
+            last.addCallback(lambda _: remote.link.call(b"PING"))
         return last.addErrback(lambda _: None).addCallback(lambda _: remote.close())
 
     # ---- what operators see
 
     def shown(self) -> dict[str, Any]:
-        """For the status of a worker: kind, connected, since (of that), why not, failures (commands that were tried
-        and got no answer), decided_without."""
+        """For the status of a worker. since: when it began to be connected, or not to be. failures: commands that got
+        no answer that could be used. refused: those that were not sent, since it was not connected."""
         if self._remote is None:
             return {"kind": self._kind, "connected": True}
         link = self._remote.link

@@ -11,7 +11,7 @@ from apigateway.adapters.metrics import Metrics
 from apigateway.adapters.tallies import Histogram, RouteTally, Tally
 from apigateway.ports.interfaces import Reading
 
-_TALLIES = ("attempts", "limit_decisions", "step_outcomes", "faults")
+_TALLIES = ("attempts", "limit_decisions", "store_failures", "step_outcomes", "faults")
 
 # How the same figure of several workers becomes one. What is not named here is added up.
 _TOGETHER = {
@@ -21,9 +21,13 @@ _TOGETHER = {
     "certificate_not_after_seconds": min,  # the one that ends first
 }
 # Figures that are counted where they are read: what a worker had that died still counts.
-COUNTED = frozenset(("certificates_refused", "proxy_headers_refused", "log_lines_lost", "target_breaker_opened",
-                     "target_put_aside", "retries_over_budget", "mirror_copies", "store_circuit_opened",
-                     "store_commands"))
+COUNTED = frozenset(
+    (
+        "cache_hits", "cache_misses", "cache_evicted", "certificates_refused", "proxy_headers_refused",
+        "log_lines_lost", "target_breaker_opened", "target_put_aside", "retries_over_budget", "mirror_copies",
+        "store_circuit_opened", "store_commands",
+    )
+)
 
 
 # Routes that are looked at for one part: some 2 ms, for which the loop stands still.
@@ -99,7 +103,7 @@ class Snapshot:
             _add_route(metrics.routes.setdefault(names, RouteTally()), row)
         for name in _TALLIES:
             tallied: Tally = getattr(metrics, name)
-            for labels, count in self._rest["tallies"][name]:
+            for labels, count in self._rest["tallies"].get(name, ()):
                 tallied.counts[tuple(labels)] = tallied.counts.get(tuple(labels), 0) + count
         _add(metrics.lag, *self._rest["lag"])
 

@@ -41,6 +41,7 @@ from apigateway.ports.interfaces import (
     IStateStore,
     ITimers,
 )
+from apigateway.ports.local_cache import LocalCaches
 from apigateway.ports.memory_notices import MemoryNotices
 from apigateway.ports.memory_quotas import NoQuotas
 
@@ -67,6 +68,7 @@ class Means:
     hide_in_logs: Callable[[str], None]
     quotas: IQuotaStore = field(default_factory=NoQuotas)
     notices: INotices = field(default_factory=MemoryNotices)
+    caches: LocalCaches = field(default_factory=LocalCaches)
     state_shown: Callable[[], Facts] = field(default=lambda: {"kind": "memory", "connected": True})
 
 
@@ -254,7 +256,7 @@ class Deployment:
                 metrics=means.metrics, consumers=consumers, environment=self._configuration.environment,
                 place=unit.info.place, api=unit.info.api, route=unit.info.route,
                 shared=partial(means.shared.get, self._owner), hide_in_logs=means.hide_in_logs,
-                quotas=means.quotas, notices=means.notices,
+                quotas=means.quotas, notices=means.notices, caches=means.caches,
             )
             await self._provision_one(unit, services)
             await self._turn_when_due()

@@ -8,6 +8,7 @@ from typing import Any
 
 from twisted.application.service import Service
 from twisted.internet.defer import Deferred, DeferredList, DeferredLock, maybeDeferred
+from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -16,6 +17,7 @@ from apigateway.config.model import Configuration
 from apigateway.config.revision import withheld
 from apigateway.dataplane.bound import Bound, Taking, prepare_listeners, take_listeners
 from apigateway.dataplane.building import Building, Built, Candidate, PreparedRevision
+from apigateway.dataplane.caches import WorkerCaches
 from apigateway.dataplane.deployment import Deployment, Means, let_go
 from apigateway.dataplane.driver import WorkerDriver
 from apigateway.dataplane.listener import Listener
@@ -57,6 +59,8 @@ class Worker(Service):
         self._first: Candidate | None = first
         self._configuration = first.configuration
         self._deployments: list[Deployment] = []
+        self._caches = WorkerCaches(means.caches, means.notices)
+        self._metadata = means.caches.cache("api-metadata", 2)
         self._lock = DeferredLock()
         self._building = Building()
         self._last: dict[str, Any] = {}
@@ -162,6 +166,7 @@ class Worker(Service):
             deployment.close()
         self._deployments.clear()
         self._means.names.close()
+        self._caches.close()
 
     async def _give_notice(self, seconds: float) -> None:
         if not self._cut_off:
@@ -249,6 +254,7 @@ class Worker(Service):
         previous = next((one for one in reversed(self._deployments) if one is not built.deployment), None)
         old, self.driver.revision = self.driver.revision, built.live
         self._configuration, self._draft = built.candidate.configuration, built.candidate.draft
+        self._metadata.purge()
         for upstream in built.live.upstreams.values():
             upstream.balancer.traffic.takes_over(upstream.balancer.states)
         old.retire(lambda: self._retired(previous))
@@ -337,8 +343,14 @@ class Worker(Service):
             ],
         }
 
-    def configuration(self) -> dict[str, Any]:
-        return withheld(self._configuration)
+    async def configuration(self) -> dict[str, Any]:
+        configuration = self._configuration
+        shown: dict[str, Any] | None = self._metadata.get("configuration")
+        if shown is None:
+            shown = await deferToThread(withheld, configuration)  # of 10,000 routes it takes 0.1 s
+            if configuration is self._configuration:
+                self._metadata.put("configuration", shown)
+        return shown
 
     def upstreams(self) -> list[dict[str, Any]]:
         return upstreams_shown(self.driver.revision, self._means.clock.monotonic())
@@ -363,12 +375,20 @@ class Worker(Service):
     async def reset_quota(self, step: str, key: str) -> bool:
         return await reset_usage(self._draft.units, step, key, self._means.events)
 
+    def caches(self) -> list[dict[str, Any]]:
+        return self._caches.shown()
+
+    def purge_caches(self, name: str, everywhere: bool) -> int:
+        self._means.events.event("info", "caches purged", cache=name or "all", everywhere=everywhere)
+        return self._caches.purge(name, everywhere=everywhere)
+
     def explain(self, method: str, url: str, headers: Sequence[tuple[str, str]]) -> dict[str, Any]:
         return explain(self._draft, method, url, headers, now=self._means.clock.monotonic())
 
     def readings(self) -> list[Reading]:
         """Figures for the metrics page."""
-        return readings_of(self.bound, self.driver.revision, self._means.clock.monotonic())
+        now = self._means.clock.monotonic()
+        return [*readings_of(self.bound, self.driver.revision, now), *self._caches.readings()]
 
     def _now(self) -> datetime:
         return datetime.fromtimestamp(self._means.clock.wall(), UTC)

@@ -18,6 +18,7 @@ from apigateway.ports.interfaces import (
     IStateStore,
     ITimers,
 )
+from apigateway.ports.local_cache import LocalCaches
 from apigateway.ports.memory import NullMetrics
 from apigateway.ports.memory_notices import MemoryNotices
 from apigateway.ports.memory_quotas import NoQuotas
@@ -96,7 +97,8 @@ def _seconds(date: str | None) -> float | None:
 class Services:
     """Given to `provision`. place: "gateway/…", "api/NAME" or "api/NAME/route/NAME" plus the step's name, unique in
     the revision and stable over reloads: what a counter is named by. shared(key, factory): see Shared.
-    hide_in_logs(name): told names of query pairs whose values no log may show, of refused requests neither."""
+    hide_in_logs(name): told names of query pairs whose values no log may show, of refused requests neither.
+    caches: of the worker; what is kept in one is counted, and forgotten when an operator says so."""
 
     clock: IClock
     random: IRandom
@@ -113,3 +115,4 @@ class Services:
     hide_in_logs: Callable[[str], None] = field(default=lambda name: None)
     quotas: IQuotaStore = field(default_factory=NoQuotas)
     notices: INotices = field(default_factory=MemoryNotices)
+    caches: LocalCaches = field(default_factory=LocalCaches)

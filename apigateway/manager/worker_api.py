@@ -20,6 +20,7 @@ from apigateway.config.model import ManagementToken
 from apigateway.manager.explain_call import ExplainCall, read_body, read_query
 from apigateway.manager.guard import Guard
 from apigateway.manager.problems import Refused, json_answer, problem_answer
+from apigateway.manager.purge_call import read_purge
 from apigateway.manager.usage_call import read_usage
 from apigateway.ports.interfaces import IEventLog, IWorker, Unavailable
 
@@ -133,6 +134,21 @@ class WorkerApi:
         except LookupError as missing:
             raise Refused(404, str(missing.args[0])) from None
         return json_answer(request, {"step": call.step, "key": call.key, "reset": reset})
+
+    @app.route("/v1/worker/caches", methods=["GET"])
+    async def caches(self, request: Any) -> bytes:
+        """See IWorker.caches."""
+        return json_answer(request, {"caches": await _settled(self._worker.caches())})
+
+    @app.route("/v1/worker/caches", methods=["DELETE"])
+    async def purge_caches(self, request: Any) -> bytes:
+        """Forget what ?name= holds, or all; &everywhere=true: in all workers of the environment."""
+        call = read_purge(request)
+        try:
+            purged = await _settled(self._worker.purge_caches(call.name, call.everywhere))
+        except LookupError:
+            raise Refused(404, f"no cache {call.name!r}") from None
+        return json_answer(request, {"purged": purged})
 
     @app.route("/v1/worker/explain", methods=["POST"])
     async def explain(self, request: Any) -> bytes:

@@ -211,4 +211,9 @@ EXAMPLES = (
         {"limit": 10, "by": ["api", "header:X-Tenant"], "scope": "worker", "lease": "5s"},
         (Call(headers=(("X-Tenant", "a"),), status=200), Call(headers=(("X-Tenant", "b"),), status=200)),
     ),
+    Example(
+        "Two at once for each of what a client names as its job; nothing passes uncounted",
+        {"limit": 2, "by": '{request.headers["x-job"]}', "on_store_failure": "closed"},
+        (Call(headers=(("X-Job", "report"),), status=200), Call(fields={"x-store-failure": None}, status=200)),
+    ),
 )

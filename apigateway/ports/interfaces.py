@@ -248,7 +248,8 @@ class Reading:
       "connections" (listener), "log_lines_lost" (log),
       "certificate_not_after_seconds" (listener, name of a certificate; Unix time), "certificates_refused" (listener),
       "proxy_headers_refused" (listener), "workers" (state), "worker_restarts" (),
-      "store_connected" (), "store_circuit_opened" (), "store_commands" (result).
+      "store_connected" (), "store_circuit_opened" (), "store_commands" (result),
+      "cache_entries", "cache_hits", "cache_misses", "cache_evicted" (cache).
     labels: the values named in brackets, in that order. An unknown name is left out of the exposition.
     """
 
@@ -303,7 +304,7 @@ class IWorker(Interface):
     """What a worker shows and lets its operators do; the management API is a thin skin over it.
 
     Results are values made of dict, list, str, int, float, bool, None, ready for JSON; those of status, configuration,
-    upstreams, drain_target, quotas and explain may be awaitables of them, where several workers are asked.
+    upstreams, drain_target, quotas, caches and explain may be awaitables of them, where several workers are asked.
     LookupError where an upstream or target of that name does not exist; Unavailable where no worker answers.
     """
 
@@ -337,6 +338,13 @@ class IWorker(Interface):
 
     def reset_quota(step: str, key: str) -> Awaitable[bool]:
         """Forget what was used under a key; tells whether there was anything. Fails like `quota_usage`."""
+
+    def caches() -> list[Facts] | Awaitable[list[Facts]]:
+        """Each cache: name, entries, most, hits, misses, evicted."""
+
+    def purge_caches(name: str, everywhere: bool) -> int | Awaitable[int]:
+        """Forget what the cache of this name holds, "": all of them; how many entries that were. everywhere: in all
+        workers of the environment. LookupError where there is none of the name."""
 
     def explain(method: str, url: str, headers: Sequence[tuple[str, str]]) -> Facts | Awaitable[Facts]:
         """Which route, which steps in which order, which target, and why not the others. ValueError for what is no

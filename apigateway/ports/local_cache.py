@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass
 from math import inf
 from typing import Any
@@ -106,12 +106,10 @@ class LocalCaches:
         """How each does."""
         return [self._caches[name].figures() for name in sorted(self._caches)]
 
-    def purge(self, name: str = "") -> int:
-        """Forget what one of them holds, or all; how many entries that were. LookupError where there is none."""
-        if not name:
-            return sum(cache.purge() for cache in self._caches.values())
-        return self._caches[name].purge()
+    def __iter__(self) -> Iterator[LocalCache]:
+        """Each of them."""
+        return iter(tuple(self._caches.values()))
 
 
 CACHES = LocalCaches()
-"""Those of this process, which is one worker: nothing in them belongs to a revision."""
+"""Those of this process, of what is the same for whoever asks. What belongs to a worker is in its own."""

@@ -57,6 +57,7 @@ class ShownCrew:
             "exchanges_running": sum(status["exchanges_running"] for status in told.values()),
             "revisions_in_use": max((status["revisions_in_use"] for status in told.values()), default=0),
             "last_reload": self._last_reload(),
+            "state": merged_state([(slot, status["state"]) for slot, status in told.items()]),
             "listeners": merged_listeners([status["listeners"] for status in told.values()]),
             "unverified_upstreams": [
                 upstream.name for upstream in self._running().upstreams if not upstream.tls.verify
@@ -123,6 +124,18 @@ class ShownCrew:
     async def reset_quota(self, step: str, key: str) -> bool:
         return bool(_available(await self._crew.ask_any("reset_quota", step, key)))
 
+    async def caches(self) -> list[dict[str, Any]]:
+        """Those of one name in all workers together."""
+        return merged_caches([caches for _, caches in await self._crew.ask_all("caches")])
+
+    async def purge_caches(self, name: str, everywhere: bool) -> int:
+        """In all of this machine; one of them tells the others of the environment."""
+        self._somebody_is_there()
+        were = [count for _, count in await self._crew.ask_all("purge_caches", name, False)]
+        if everywhere:
+            await self._crew.ask_any("purge_caches", name, True)
+        return sum(were)
+
     async def explain(self, method: str, url: str, headers: Sequence[tuple[str, str]]) -> dict[str, Any]:
         """As any of them does."""
         shown: dict[str, Any] = await self._crew.ask_any("explain", method, url, [list(pair) for pair in headers])
@@ -141,6 +154,26 @@ def targets_of(configuration: Configuration) -> set[tuple[str, str]]:
 
 
 # ---- several answers as one
+
+
+def merged_state(answers: Sequence[tuple[int, dict[str, Any]]]) -> dict[str, Any]:
+    """The state as the worker sees it that is worst off; its counts are of all, and `workers` tells each. answers: by
+    slot."""
+    if not answers:
+        return {}
+    worst = min((state for _, state in answers), key=lambda state: bool(state["connected"]))
+    counted = [key for key in ("failures", "refused") if key in worst]
+    counts: dict[str, Any] = {key: sum(state[key] for _, state in answers) for key in counted}
+    return {**worst, **counts, "workers": [{"slot": slot, "connected": state["connected"]} for slot, state in answers]}
+
+
+def merged_caches(answers: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """Caches with the figures of all."""
+    merged: dict[str, dict[str, Any]] = {}
+    for cache in (cache for answer in answers for cache in answer):
+        known = merged.setdefault(cache["name"], {"name": cache["name"]})
+        known.update({what: known.get(what, 0) + count for what, count in cache.items() if what != "name"})
+    return [merged[name] for name in sorted(merged)]
 
 
 def merged_listeners(answers: Sequence[Sequence[dict[str, Any]]]) -> list[dict[str, Any]]:

@@ -320,6 +320,10 @@ class WorkerProcess:
                 return self._target(*arguments)
             case "explain":
                 return self._worker.explain(*arguments)
+            case "caches":
+                return self._worker.caches()
+            case "purge_caches":
+                return self._worker.purge_caches(*arguments)
             case "quotas":
                 return self._worker.quotas()
             case "quota_usage":

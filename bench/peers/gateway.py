@@ -28,7 +28,7 @@ def configuration(port: int, backends: tuple[int, int], access_log: str, scenari
         "data_dir: null",
         "drain: {notice: 10ms, timeout: 1s}",
         *([f"workers: {scenario.workers}"] if scenario.workers > 1 else []),
-        *([f'state: "{scenario.state}"'] if scenario.state else []),
+        *([f'state: {{url: "{scenario.state}", timeout: 1s}}'] if scenario.state else []),
         "upstreams:",
         "  - name: backend",
         f'    targets: [{", ".join(f"{{url: {_quoted(backend)}}}" for backend in backends)}]',
@@ -51,7 +51,9 @@ def _steps(scenario: Scenario) -> list[str]:
     lines = []
     if scenario.policies or scenario.limit:
         scope = "worker" if scenario.workers > 1 and not scenario.state else "shared"
-        lines.append(f"    - {{policy: rate-limit, with: {{limit: 1000000, per: 1s, by: ip, scope: {scope}}}}}")
+        # Closed: a decision that was made without the state would be one that cost nothing.
+        limit = f"limit: 1000000, per: 1s, by: ip, scope: {scope}, on_store_failure: closed"
+        lines.append(f"    - {{policy: rate-limit, with: {{{limit}}}}}")
     if scenario.policies:
         lines.append("    - {policy: set-headers, with: {set: {X-Edited: one}}}")
     if scenario.count_as:

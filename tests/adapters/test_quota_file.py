@@ -276,10 +276,9 @@ async def _turn():
 # ---- what is forgotten
 
 
-def test_windows_that_are_over_go_after_a_day():
-    table, clock = QuotaTable(":memory:", None, 1.0), ManualClock(wall=NOW)
-    table.path = _Nowhere()
-    table._wall = clock.wall
+def test_windows_that_are_over_go_after_a_day(tmp_path):
+    clock = ManualClock(wall=NOW)
+    table = QuotaTable(tmp_path / "q", clock.wall, 1.0)
     for number in range(50):
         table.together([lambda table, number=number: table.consume([Quota(f"k{number}", 5, EDGES)], 1)])
     table.together([lambda table: table.consume([Quota("never", 5)], 1)])
@@ -304,13 +303,13 @@ def test_windows_that_are_over_go_after_a_day():
     table.close()
 
 
-class _Nowhere:
-    """The path of a database in memory."""
-
-    parent = type("Folder", (), {"mkdir": staticmethod(lambda **_: None)})
-
-    def __fspath__(self):
-        return ":memory:"
+def test_the_files_are_their_owner_s(tmp_path):
+    table = QuotaTable(tmp_path / "q", lambda: NOW, 1.0)
+    table.together([lambda table: table.consume([Quota("k", 5)], 1)])
+    assert {path.name: path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {
+        "q": 0o600, "q-wal": 0o600, "q-shm": 0o600
+    }
+    table.close()
 
 
 def test_the_clock_is_the_one_on_the_wall(tmp_path):

@@ -16,7 +16,9 @@ LIMIT = {"limit": 5, "per": "1m"}
 PLACE = "/apis/0/routes/0/pre_flow/request/0/with"
 
 
-def problems(call: Call, folder: Path, policy: str, settings: dict[str, Any], **more: Any) -> list[tuple[str, str, str]]:
+def problems(
+    call: Call, folder: Path, policy: str, settings: dict[str, Any], **more: Any
+) -> list[tuple[str, str, str]]:
     """Of a file with one step: pointer, message and hint of each error."""
     route = {"name": "all", "upstream": "one", "pre_flow": {"request": [{"policy": policy, "with": settings}]}}
     whole = {

@@ -85,6 +85,34 @@ def test_rate_limit_by_address_tells_when_to_come_back(serve: Serve) -> None:
     assert 0 < int(third.headers["retry-after"]) <= 120
 
 
+# ---- quota
+
+
+def test_quota_is_counted_until_midnight(serve: Serve) -> None:
+    gateway = serve("quota")
+    answers = [gateway.ask("/orders/hello", {"X-API-Key": "demo-key"}) for _ in range(6)]
+    assert [answer.status for answer in answers] == [200] * 5 + [429]
+    assert answers[-1].json["violated-policies"] == ["day"]
+    assert 0 < int(answers[-1].headers["retry-after"]) <= 25 * 3600
+    assert gateway.ask("/orders/hello", {"X-API-Key": "gold-key"}).status == 200
+    assert (gateway.folder / "data" / "quotas.sqlite").exists()
+
+
+def test_quota_makes_an_order_once(serve: Serve) -> None:
+    gateway = serve("quota")
+    fields = {"X-API-Key": "gold-key", "Idempotency-Key": "order-1"}
+    first, again = (gateway.ask("/orders/echo", {**fields, "X-Try": number}, method="POST") for number in "12")
+    assert (first.status, again.status, first.body) == (200, 200, again.body)
+    assert again.headers["idempotent-replayed"] == "true"
+    assert gateway.ask("/orders/echo?more", fields, method="POST").status == 422
+
+
+def test_quota_shuts_out_who_guesses_keys(serve: Serve) -> None:
+    gateway = serve("quota")
+    assert [gateway.ask("/orders/hello", {"X-API-Key": f"guess-{n}"}).status for n in range(4)] == [401, 401, 401, 403]
+    assert gateway.ask("/orders/hello", {"X-API-Key": "demo-key"}).status == 403
+
+
 # ---- cors
 
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from apigateway.ports.interfaces import Limit
+from apigateway.ports.interfaces import Capacity, Limit
 from apigateway.ports.memory import ManualClock, MemoryStore
+from apigateway.ports.memory_leases import Places
 from apigateway.ports.memory_store import SWEEP_EVERY
 
 gaps = st.lists(st.floats(0.0, 3.0, allow_subnormal=False), min_size=1, max_size=120)
@@ -164,3 +165,64 @@ def test_no_rule_of_a_call_is_evicted_by_the_next_of_it() -> None:
     assert store.take(rules).granted
     assert len(store) == 16
     assert not store.take(rules).granted
+
+
+def test_capacities_of_which_nothing_is_held_are_swept() -> None:
+    clock = ManualClock()
+    store = MemoryStore(clock)
+    for caller in range(20_000):
+        key = f"caller-{caller}"
+        assert store.lease([Capacity(key, 1)], "holder", 30.0).granted
+        store.release([key], "holder")
+    assert len(store) < 100
+
+
+def test_places_that_nobody_gave_back_are_swept() -> None:
+    clock = ManualClock()
+    store = MemoryStore(clock)
+    for caller in range(20_000):
+        store.lease([Capacity(f"caller-{caller}", 1)], "holder", 1.0)
+        clock.advance(0.01)
+    assert len(store) < 400
+
+
+def test_places_renewed_again_and_again_stay_few() -> None:
+    clock = ManualClock()
+    places = Places(clock.monotonic())
+    for _ in range(10_000):
+        clock.advance(0.01)
+        places.forget(clock.monotonic())
+        for holder in ("a", "b"):
+            places.hold(holder, clock.monotonic() + 30.0)
+        places.hold("c", clock.monotonic() + 30.0)
+        places.give_back("c")
+    assert len(places) == 2
+    assert len(places._by_end) < 30
+
+
+def test_a_flood_of_capacities_costs_no_counter() -> None:
+    clock = ManualClock()
+    store = MemoryStore(clock, most_keys=100)
+    rule = Limit("slow", 1, 10.0)
+    store.take([rule])
+    for caller in range(5000):
+        store.lease([Capacity(f"caller-{caller}", 1)], "holder", 3600.0)
+        assert len(store) <= 100 + SWEEP_EVERY
+    assert not store.take([rule]).granted
+    assert store.evicted == 5001 - len(store)
+
+
+def test_keys_without_end_are_held_within_bounds() -> None:
+    """The counters of a limit per minute; those of one per day are more than there may be."""
+    clock = ManualClock()
+    minute, day = MemoryStore(clock), MemoryStore(clock, most_keys=2000)
+    most = 0
+    for caller in range(100_000):
+        minute.take([Limit(f"caller-{caller}", 5, 6.0)])
+        day.take([Limit(f"caller-{caller}", 5, 86400.0)])
+        clock.advance(0.0036)
+        most = max(most, len(minute))
+        assert len(day) <= 2000 + SWEEP_EVERY
+    # 1684 of them are in use at a time.
+    assert most < 4 * 1684
+    assert minute.evicted == 0

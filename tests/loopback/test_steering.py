@@ -278,7 +278,7 @@ async def test_clients_stay_over_a_reload_and_a_restart(stage: Stage, secret: No
     await stage.gateway.stop()
     await stage.gateway.start()
     await all_at_home()
-    config = stage.gateway.worker.configuration()["upstreams"][0]["sticky"]
+    config = (await stage.gateway.worker.configuration())["upstreams"][0]["sticky"]
     assert SECRET not in repr(config) and config["secret"] == "***"
 
 

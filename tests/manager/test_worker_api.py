@@ -86,6 +86,15 @@ class ToldWorker:
             raise LookupError(f"no step that keeps quotas at {step!r}")
         return True
 
+    def caches(self) -> list[dict[str, Any]]:
+        return [{"name": "expressions", "entries": 3, "hits": 2}]
+
+    def purge_caches(self, name: str, everywhere: bool) -> int:
+        if name not in ("", "expressions"):
+            raise LookupError(name)
+        self.asked.append(("purge", name, everywhere))
+        return 3
+
     def explain(self, method: str, url: str, headers: Sequence[tuple[str, str]]) -> dict[str, Any]:
         self.asked.append((method, url, tuple(headers)))
         if url == "boom":
@@ -450,3 +459,35 @@ class Collector(Protocol):
 
     def connectionLost(self, reason: Any = None) -> None:
         self._closed.callback(self._octets)
+
+
+# ---- caches
+
+
+@pytest_twisted.ensureDeferred
+async def test_caches_are_shown(api: Api) -> None:
+    answer = await api.call("GET", "/v1/worker/caches")
+    assert (answer.status, answer.json) == (200, {"caches": [{"name": "expressions", "entries": 3, "hits": 2}]})
+
+
+@pytest.mark.parametrize(
+    ("query", "asked"),
+    [
+        ("", ("purge", "", False)),
+        ("?name=expressions", ("purge", "expressions", False)),
+        ("?name=expressions&everywhere=true", ("purge", "expressions", True)),
+    ],
+)
+@pytest_twisted.ensureDeferred
+async def test_a_cache_is_purged_or_all_are(api: Api, query: str, asked: Any) -> None:
+    answer = await api.call("DELETE", f"/v1/worker/caches{query}")
+    assert (answer.status, answer.json, api.worker.asked) == (200, {"purged": 3}, [asked])
+
+
+@pytest.mark.parametrize(
+    ("query", "status"), [("?name=other", 404), ("?nam=expressions", 422), ("?everywhere=yes", 422)]
+)
+@pytest_twisted.ensureDeferred
+async def test_what_cannot_be_purged_is_refused(api: Api, query: str, status: int) -> None:
+    answer = await api.call("DELETE", f"/v1/worker/caches{query}")
+    assert (answer.status, api.worker.asked) == (status, [])

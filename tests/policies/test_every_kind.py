@@ -23,8 +23,8 @@ GUARDS = [name for name in REGISTRY.names() if REGISTRY.kind(name).guards and na
 def test_all_kinds_load():
     assert REGISTRY.problems == ()
     assert set(REGISTRY.names()) >= {
-        "api-key", "concurrency-limit", "cors", "ip-filter", "maintenance", "message-size", "mock", "problem-details",
-        "rate-limit", "redirect", "rewrite-path", "security-headers", "set-headers",
+        "api-key", "client-ban", "concurrency-limit", "cors", "idempotency", "ip-filter", "maintenance", "message-size",
+        "mock", "problem-details", "quota", "rate-limit", "redirect", "rewrite-path", "security-headers", "set-headers",
     }
 
 

@@ -69,16 +69,14 @@ def test_it_never_holds_more_than_it_may_nor_what_was_not_put(calls: list[tuple[
         assert len(cache) <= most
 
 
-def test_one_of_them_is_purged_or_all() -> None:
+def test_there_is_one_of_a_name() -> None:
     caches = LocalCaches()
-    for name in ("a", "b"):
+    for name in ("b", "a"):
         caches.cache(name, 10).put("k", 1)
     assert caches.cache("a", 99) is caches.cache("a", 10)
-    assert caches.purge("a") == 1
-    assert [seen.entries for seen in caches.figures()] == [0, 1]
-    assert caches.purge() == 1
-    with pytest.raises(LookupError):
-        caches.purge("c")
+    assert caches.cache("a", 10).purge() == 1
+    assert [(seen.name, seen.entries) for seen in caches.figures()] == [("a", 0), ("b", 1)]
+    assert {cache.name for cache in caches} == {"a", "b"}
 
 
 def test_one_of_one_entry_is_refused() -> None:

@@ -11,7 +11,7 @@ from apigateway.adapters.snapshot import MOST_ROUTES, Sum, Teller, together
 from apigateway.flow.exchange import Connection, Exchange
 from apigateway.flow.faults import NO_ROUTE, Fault
 from apigateway.ports.interfaces import Reading
-from apigateway.supervisor.shown import merged_listeners, merged_target, merged_upstreams
+from apigateway.supervisor.shown import merged_listeners, merged_state, merged_target, merged_upstreams
 from apigateway.wire.headers import Headers
 from apigateway.wire.message import Request
 
@@ -154,3 +154,15 @@ def test_what_is_counted_of_canaries_and_mirrors_is_added_up() -> None:
     (merged,) = merged_upstreams([(0, [of(False, "", 1)]), (1, [of(True, "worse", 2)]), (2, [of(False, "", 4)])])
     assert merged["canary"] == {"percent": 5.0, "cooling": True, "why": "worse", "exchanges": 7}
     assert merged["mirror"] == {"sent": 7}
+
+
+def test_the_state_is_as_the_worker_sees_it_that_is_worst_off() -> None:
+    well = {"kind": "redis", "connected": True, "why_not": "", "failures": 1, "refused": 0}
+    cut_off = {"kind": "redis", "connected": False, "why_not": "refused", "failures": 3, "refused": 40}
+    assert merged_state([(0, well), (2, cut_off)]) == {
+        **cut_off, "failures": 4, "refused": 40,
+        "workers": [{"slot": 0, "connected": True}, {"slot": 2, "connected": False}],
+    }
+    assert merged_state([]) == {}
+    memory = {"kind": "memory", "connected": True}
+    assert merged_state([(0, memory)]) == {**memory, "workers": [{"slot": 0, "connected": True}]}

@@ -112,6 +112,6 @@ def test_a_file_that_is_no_database_refuses_requests_until_it_is_gone(program: P
     assert set(ask(program, "a", 9)) == {503}
     assert "not a database" in program.event("quotas cannot be counted")["why"]
     assert program.call("GET", f"/v1/worker/quotas/usage?step={STEP}")[0] == 503
-    assert program.metric("store_failures_total", step="quota", mode="closed") == 9
+    until(lambda: program.metric("store_failures_total", step="quota", mode="closed") == 9, "all are counted")
     file.unlink()
     assert ask(program, "a", 9) == [200] * 9

@@ -1,0 +1,1 @@
+"""Shared state in Redis, or in what speaks its protocol."""

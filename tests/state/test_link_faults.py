@@ -1,0 +1,296 @@
+"""A server that fails in every way: nobody waits long, nothing is kept for it, and it is used again when it is back."""
+
+from __future__ import annotations
+
+import gc
+import time
+from typing import Any
+
+import pytest
+from fault_proxy import FaultProxy
+from linking import COUNT, Linked
+from pytest_twisted import async_yield_fixture, ensureDeferred
+from redis_server import RedisServer
+from resp_server import RespServer, always, to
+from toolkit.waiting import reactor, together, turn
+
+from apigateway.ports.interfaces import StoreUnavailable
+
+# What a decision may take at most is 50 ms. On a busy machine a turn of the loop takes as long, so that of many
+# decisions most are looked at, and all of them have to be far from any timeout of the kernel's or of a test's.
+WAITED = 0.05
+NEVER = 0.5
+# From the return of the server.
+RECOVERY = 2.0
+DECISIONS = 40
+KEY = b"apigateway:test:{k}:n"
+
+
+async def decisions(one: Linked, number: int = DECISIONS) -> list[Any]:
+    """So many, one after the other: their results. Checks what they took."""
+    results, seconds = [], []
+    for _ in range(number):
+        result, took = await one.decide()
+        results.append(result)
+        seconds.append(took)
+    seconds.sort()
+    assert seconds[len(seconds) * 3 // 4] < WAITED, seconds
+    assert seconds[-1] < NEVER, seconds
+    return results
+
+
+async def is_back(one: Linked) -> None:
+    """It is used again, in time, and counts."""
+    began = reactor.seconds()
+    await one.connected(within=RECOVERY + NEVER)
+    assert reactor.seconds() - began < RECOVERY + NEVER
+    assert isinstance((await one.decide())[0], int)
+
+
+@async_yield_fixture
+async def server() -> Any:
+    """One that a test may harm."""
+    with RedisServer() as made:
+        yield made
+
+
+@async_yield_fixture
+async def proxy(server: RedisServer) -> Any:
+    """What stands between, and may fail."""
+    made = FaultProxy(server.address, scheme="redis")
+    yield made
+    await made.close()
+
+
+@ensureDeferred
+async def test_refused_from_the_start(linked: Any, server: RedisServer) -> None:
+    server.kill()
+    one = await linked(server.url)
+    assert not one.link.connected
+    assert all(isinstance(result, str) for result in await decisions(one))
+    assert one.link.counts.without == DECISIONS
+    server.start()
+    await is_back(one)
+
+
+@ensureDeferred
+async def test_killed_and_restarted_empty(linked: Any, server: RedisServer) -> None:
+    one = await linked(server.url)
+    assert (await decisions(one))[-1] == DECISIONS
+    server.kill()
+    assert all(isinstance(result, str) for result in (await decisions(one))[3:])
+    server.start()
+    began = reactor.seconds()
+    await one.connected(within=RECOVERY + NEVER)
+    # Empty, without the script: counted from the start, each once.
+    assert await decisions(one) == list(range(1, DECISIONS + 1))
+    assert reactor.seconds() - began < RECOVERY + NEVER + DECISIONS * NEVER
+
+
+@ensureDeferred
+async def test_frozen(linked: Any, server: RedisServer) -> None:
+    one = await linked(server.url)
+    await decisions(one)
+    server.freeze()
+    results = await decisions(one)
+    assert all(isinstance(result, str) for result in results)
+    assert 1 <= one.link.counts.late <= 3
+    assert one.link.counts.without >= DECISIONS - 3
+    server.thaw()
+    await is_back(one)
+
+
+@ensureDeferred
+async def test_frozen_from_the_start(linked: Any, server: RedisServer) -> None:
+    server.freeze()
+    one = await linked(server.url)  # the attempt ends by its own limit
+    await decisions(one)
+    server.thaw()
+    await is_back(one)
+
+
+@ensureDeferred
+async def test_many_at_once_wait_no_longer_than_one(linked: Any, server: RedisServer) -> None:
+    one = await linked(server.url)
+    server.freeze()
+    for _ in range(6):
+        both = await together(*(one.decide() for _ in range(200)))
+        assert max(took for _, took in both) < NEVER
+        assert all(isinstance(result, str) for result, _ in both)
+    assert not one.link.connected
+    assert one.link.counts.late <= 600
+    server.thaw()
+    await is_back(one)
+
+
+@pytest.mark.parametrize("what", ["hole", "held", "reset", "silence"])
+@ensureDeferred
+async def test_packets_are_lost(linked: Any, proxy: FaultProxy, what: str) -> None:
+    one = await linked(proxy.url)
+    assert (await decisions(one))[-1] == DECISIONS
+    proxy.up.hole = what in ("hole", "silence")
+    proxy.down.held = what == "held"
+    if what == "reset":
+        proxy.accept("reset")
+        proxy.reset()
+    if what == "silence":
+        proxy.accept("silence")
+    results = await decisions(one)
+    assert all(isinstance(result, str) for result in results[3:])
+    assert not one.link.connected
+    await turn(0.6)
+    await decisions(one)
+    proxy.up.hole = proxy.down.held = False
+    if what in ("reset", "silence"):
+        proxy.accept("pass")
+    await is_back(one)
+
+
+@ensureDeferred
+async def test_slow_by_two_seconds(linked: Any, proxy: FaultProxy) -> None:
+    one = await linked(proxy.url)
+    await decisions(one)
+    proxy.down.latency = 2.0
+    assert all(isinstance(result, str) for result in (await decisions(one))[3:])
+    await turn(2.5)  # late answers have come by now; a probe is as slow, and closes nothing
+    assert not one.link.connected
+    await decisions(one)
+    proxy.down.latency = 0.0
+    await is_back(one)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        b"-LOADING Redis is loading the dataset in memory\r\n",
+        b"-READONLY You can't write against a read only replica.\r\n",
+        b"-MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'.\r\n",
+        b"-OOM command not allowed when used memory > 'maxmemory'.\r\n",
+        b"-MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist to disk.\r\n",
+        b"-ERR max number of clients reached\r\n",
+        None,
+        b"nonsense\r\n",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    ],
+)
+@ensureDeferred
+async def test_answers_what_cannot_be_used(linked: Any, fake: RespServer, error: bytes | None) -> None:
+    one = await linked(fake.url)
+    assert (await one.decide())[0] == 1
+    fake.answer = to(dict.fromkeys((b"SET", b"EVALSHA", b"EVAL"), error))
+    results = await decisions(one)
+    assert all(isinstance(result, str) for result in results)
+    assert not one.link.connected
+    assert len([name for name in fake.names() if name == b"EVALSHA"]) <= 4
+    fake.answer = to({})
+    await is_back(one)
+
+
+@ensureDeferred
+async def test_a_replica_that_became_one(linked: Any, server: RedisServer) -> None:
+    with RedisServer() as other:
+        one = await linked(server.url)
+        assert (await one.decide())[0] == 1
+        server.command("REPLICAOF", *other.address)
+        assert isinstance((await one.decide())[0], str)
+        assert not one.link.connected
+        await turn(0.6)
+        assert not one.link.connected
+        server.command("REPLICAOF", "NO", "ONE")
+        await is_back(one)
+
+
+@ensureDeferred
+async def test_full_memory(linked: Any, server: RedisServer) -> None:
+    one = await linked(server.url)
+    server.command("CONFIG", "SET", "maxmemory", 1)
+    await decisions(one)
+    assert not one.link.connected
+    assert "OOM" in one.link.why
+    server.command("CONFIG", "SET", "maxmemory", 0)
+    await is_back(one)
+
+
+@ensureDeferred
+async def test_a_blocked_loop_is_no_failure_of_the_server(linked: Any, server: RedisServer) -> None:
+    one = await linked(server.url)
+    for _ in range(5):
+        waiting = one.link.call(b"PING")
+        await turn()
+        time.sleep(0.2)  # what blocks the loop here is the test
+        assert await waiting == b"PONG"
+    assert one.link.counts.late == 0
+
+
+@ensureDeferred
+async def test_an_answer_that_is_late_is_nobody_else_s(linked: Any, fake: RespServer) -> None:
+    one = await linked({"url": fake.url, "timeout": "400ms"})
+    fake.answer = lambda command: b"$%d\r\n%b\r\n" % (len(command[1]), command[1])
+    fake.delay = 0.6
+    with pytest.raises(StoreUnavailable):
+        await one.link.call(b"ECHO", b"late")
+    fake.delay = 0.0
+    assert await one.link.call(b"ECHO", b"second") == b"second"  # which comes behind the one that is late
+    assert await one.link.call(b"ECHO", b"third") == b"third"
+    assert one.link.counts.late == 1
+
+
+@ensureDeferred
+async def test_nothing_is_kept_for_a_server_that_is_back(linked: Any, fake: RespServer) -> None:
+    one = await linked(fake.url)
+    fake.answer = always(None)
+    await decisions(one)
+    assert not one.link.connected
+    with pytest.raises(StoreUnavailable):
+        one.link.call(b"GET", b"x")
+    fake.commands.clear()
+    fake.answer = to({})
+    await one.connected()
+    assert set(fake.names()) == {b"CLIENT", b"SET"}
+
+
+@ensureDeferred
+async def test_a_worker_that_is_cut_off_keeps_nothing(linked: Any, server: RedisServer) -> None:
+    one = await linked(server.url)
+    await decisions(one)
+    server.kill()
+    await one.without()
+
+    def refused(number: int) -> None:
+        for _ in range(number):
+            try:
+                one.link.run(COUNT, [KEY], [])
+            except StoreUnavailable:
+                continue
+            raise AssertionError("it was not refused")
+
+    refused(1000)
+    await turn(1.2)
+    gc.collect()
+    before = len(gc.get_objects())
+    for _ in range(10):
+        refused(5000)
+        await turn(0.15)
+    gc.collect()
+    assert len(gc.get_objects()) - before < 500
+    assert one.link.counts.without >= 51_000
+    assert len(one.lines()) == 1  # of the interval
+
+
+@ensureDeferred
+async def test_operators_read_of_it_once_in_an_interval(linked: Any, server: RedisServer) -> None:
+    one = await linked(server.url)
+    for _ in range(2):
+        server.kill()
+        await one.without()
+        await decisions(one)
+        server.start()
+        await one.connected()
+    assert one.lines() == [
+        "the shared state does not answer, steps do as their on_store_failure says",
+        "the shared state answers again",
+    ]
+    _, _, fields = one.events.events[-1]
+    assert DECISIONS <= fields["decided_without"] <= DECISIONS + 3
+    assert one.link.openings == 2
+
