@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from apigateway.cli.authority import Authority
 
 NAMES = ("api.example.test", "shop.example.test", "localhost")
-ENVIRONMENT = {"UPSTREAM_TOKEN": "from the environment", "STICKY_SECRET": "0123456789abcdef"}
+ENVIRONMENT = {"UPSTREAM_TOKEN": "from the environment", "STICKY_SECRET": "0123456789abcdef", "REDIS_PASSWORD": "p"}
 
 _BASE: dict[str, Any] = {
     "version": 1,

@@ -15,11 +15,13 @@ __all__ = ["authority", "quick_collections", "redis", "redis_server"]
 
 @pytest_twisted.async_yield_fixture
 async def linked() -> Any:
-    """Makes links, and begins to connect: `await linked(url)`."""
+    """Makes links, and begins to connect: `await linked(url)`. A url alone gets a timeout that no busy machine uses up;
+    settings are taken as they are."""
     made: list[Linked] = []
 
     async def make(state: Any, **more: Any) -> Linked:
-        made.append(Linked(state, **more))
+        settings = {"url": state, "timeout": "1s"} if isinstance(state, str) else state
+        made.append(Linked(settings, **more))
         return await made[-1].start()
 
     yield make

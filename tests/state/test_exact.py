@@ -174,6 +174,8 @@ async def test_quotas_are_those_of_the_twin(links: list[Linked]) -> None:
         for _ in range(40):
             three.clock.advance(random.choice((0.0, 0.0, 1.0, 5.0, 40.0 * random.random())))
             some = random.choices(quotas, k=random.choice((1, 1, 2, 3)))
+            if random.random() < 0.1:  # the limits are changed
+                some = [quota._replace(limit=random.randint(0, 9)) for quota in some]
             if random.random() < 0.3:
                 asked.append(three.stores[0].usage(some))
                 twins.append(three.quotas.usage(some))

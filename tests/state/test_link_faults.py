@@ -12,7 +12,7 @@ from linking import COUNT, Linked
 from pytest_twisted import async_yield_fixture, ensureDeferred
 from redis_server import RedisServer
 from resp_server import RespServer, always, to
-from toolkit.waiting import reactor, together, turn
+from toolkit.waiting import reactor, together, turn, until
 
 from apigateway.ports.interfaces import StoreUnavailable
 
@@ -39,12 +39,27 @@ async def decisions(one: Linked, number: int = DECISIONS) -> list[Any]:
     return results
 
 
+def quick(url: str) -> dict[str, str]:
+    """With the timeout that there is unless another one is given."""
+    return {"url": url}
+
+
+async def works(one: Linked) -> None:
+    """It counts. On a busy machine an answer may be late now and then."""
+    await until(lambda: one.link.connected, lambda: one.link.why)
+    for _ in range(50):
+        if isinstance((await one.decide())[0], int):
+            return
+        await turn(0.05)
+    raise AssertionError(one.link.why)
+
+
 async def is_back(one: Linked) -> None:
     """It is used again, in time, and counts."""
     began = reactor.seconds()
     await one.connected(within=RECOVERY + NEVER)
     assert reactor.seconds() - began < RECOVERY + NEVER
-    assert isinstance((await one.decide())[0], int)
+    await works(one)
 
 
 @async_yield_fixture
@@ -89,12 +104,13 @@ async def test_killed_and_restarted_empty(linked: Any, server: RedisServer) -> N
 
 @ensureDeferred
 async def test_frozen(linked: Any, server: RedisServer) -> None:
-    one = await linked(server.url)
-    await decisions(one)
+    one = await linked(quick(server.url))
+    await works(one)
+    before = one.link.counts.late
     server.freeze()
     results = await decisions(one)
     assert all(isinstance(result, str) for result in results)
-    assert 1 <= one.link.counts.late <= 3
+    assert 1 <= one.link.counts.late - before <= 3
     assert one.link.counts.without >= DECISIONS - 3
     server.thaw()
     await is_back(one)
@@ -103,7 +119,7 @@ async def test_frozen(linked: Any, server: RedisServer) -> None:
 @ensureDeferred
 async def test_frozen_from_the_start(linked: Any, server: RedisServer) -> None:
     server.freeze()
-    one = await linked(server.url)  # the attempt ends by its own limit
+    one = await linked(quick(server.url))  # the attempt ends by its own limit
     await decisions(one)
     server.thaw()
     await is_back(one)
@@ -111,7 +127,7 @@ async def test_frozen_from_the_start(linked: Any, server: RedisServer) -> None:
 
 @ensureDeferred
 async def test_many_at_once_wait_no_longer_than_one(linked: Any, server: RedisServer) -> None:
-    one = await linked(server.url)
+    one = await linked(quick(server.url))
     server.freeze()
     for _ in range(6):
         both = await together(*(one.decide() for _ in range(200)))
@@ -126,8 +142,8 @@ async def test_many_at_once_wait_no_longer_than_one(linked: Any, server: RedisSe
 @pytest.mark.parametrize("what", ["hole", "held", "reset", "silence"])
 @ensureDeferred
 async def test_packets_are_lost(linked: Any, proxy: FaultProxy, what: str) -> None:
-    one = await linked(proxy.url)
-    assert (await decisions(one))[-1] == DECISIONS
+    one = await linked(quick(proxy.url))
+    await works(one)
     proxy.up.hole = what in ("hole", "silence")
     proxy.down.held = what == "held"
     if what == "reset":
@@ -148,8 +164,8 @@ async def test_packets_are_lost(linked: Any, proxy: FaultProxy, what: str) -> No
 
 @ensureDeferred
 async def test_slow_by_two_seconds(linked: Any, proxy: FaultProxy) -> None:
-    one = await linked(proxy.url)
-    await decisions(one)
+    one = await linked(quick(proxy.url))
+    await works(one)
     proxy.down.latency = 2.0
     assert all(isinstance(result, str) for result in (await decisions(one))[3:])
     await turn(2.5)  # late answers have come by now; a probe is as slow, and closes nothing
@@ -175,13 +191,18 @@ async def test_slow_by_two_seconds(linked: Any, proxy: FaultProxy) -> None:
 )
 @ensureDeferred
 async def test_answers_what_cannot_be_used(linked: Any, fake: RespServer, error: bytes | None) -> None:
-    one = await linked(fake.url)
-    assert (await one.decide())[0] == 1
+    one = await linked(quick(fake.url))
+    await works(one)
+
+    def sent() -> int:
+        return fake.names().count(b"EVALSHA")
+
+    before = sent()
     fake.answer = to(dict.fromkeys((b"SET", b"EVALSHA", b"EVAL"), error))
     results = await decisions(one)
     assert all(isinstance(result, str) for result in results)
     assert not one.link.connected
-    assert len([name for name in fake.names() if name == b"EVALSHA"]) <= 4
+    assert sent() - before <= 3
     fake.answer = to({})
     await is_back(one)
 
@@ -213,7 +234,7 @@ async def test_full_memory(linked: Any, server: RedisServer) -> None:
 
 @ensureDeferred
 async def test_a_blocked_loop_is_no_failure_of_the_server(linked: Any, server: RedisServer) -> None:
-    one = await linked(server.url)
+    one = await linked(quick(server.url))
     for _ in range(5):
         waiting = one.link.call(b"PING")
         await turn()
@@ -237,7 +258,7 @@ async def test_an_answer_that_is_late_is_nobody_else_s(linked: Any, fake: RespSe
 
 @ensureDeferred
 async def test_nothing_is_kept_for_a_server_that_is_back(linked: Any, fake: RespServer) -> None:
-    one = await linked(fake.url)
+    one = await linked(quick(fake.url))
     fake.answer = always(None)
     await decisions(one)
     assert not one.link.connected

@@ -43,9 +43,12 @@ end
 
 local function read(quota)
   local used = redis.pcall('HGET', quota.key, quota.field)
-  quota.broken = type(used) == 'table'
+  if type(used) == 'table' then
+    if not look then redis.call('DEL', quota.key) end
+    used = false
+  end
   quota.fresh = not used
-  used = tonumber(not quota.broken and used or 0)
+  used = tonumber(used or 0)
   quota.used = used and used >= 0 and used < 2 ^ 53 and math.floor(used) or 0
 end
 
@@ -68,12 +71,12 @@ end
 local function forget_windows(key)
   for _, field in ipairs(redis.call('HKEYS', key)) do
     local ends = tonumber(string.match(field, ':(.+)$'))
-    if not ends or ends + GRACE <= now then redis.call('HDEL', key, field) end
+    if not ends or (field ~= '0:inf' and ends + GRACE <= now) then redis.call('HDEL', key, field) end
   end
 end
 
+-- Set, and not added to what is there: a counter that is named twice counts once.
 local function use(quota)
-  if quota.broken then redis.call('DEL', quota.key) end
   if quota.fresh then forget_windows(quota.key) end
   redis.call('HSET', quota.key, quota.field, quota.used + cost)
 end
@@ -87,13 +90,8 @@ local function keep(quota)
   end
 end
 
-local done = {}
 for _, quota in ipairs(quotas) do
-  local counter = quota.key .. ' ' .. quota.field
-  if granted and cost > 0 and not done[counter] then
-    done[counter] = true
-    use(quota)
-  end
+  if granted and cost > 0 then use(quota) end
   if cost > 0 then keep(quota) end
 end
 

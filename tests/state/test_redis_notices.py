@@ -9,10 +9,6 @@ from linking import Linked
 from pytest_twisted import ensureDeferred
 from redis_server import RedisServer
 from toolkit.waiting import steady, turn, until
-from zope.interface.verify import verifyObject
-
-from apigateway.ports.interfaces import INotices
-from apigateway.ports.memory_notices import MemoryNotices
 
 
 def heard_by(one: Linked, topic: str = "keys") -> list[bytes]:
@@ -106,21 +102,3 @@ async def test_a_user_that_may_not_subscribe_is_told_of(linked: Any) -> None:
         await until(lambda: "news from other workers cannot be heard" in one.lines())
         assert one.link.connected
         one.remote.notices.tell("keys", b"x")
-
-
-def test_the_twin_in_memory() -> None:
-    notices = MemoryNotices()
-    assert verifyObject(INotices, notices)
-    heard: list[bytes] = []
-    stop = notices.hear("keys", heard.append)
-    notices.tell("keys", b"x")
-    notices.tell("other", b"y")
-    stop()
-    stop()
-    notices.tell("keys", b"z")
-    assert heard == [b"x"]
-
-
-@ensureDeferred
-async def test_the_interface_is_provided(linked: Any, redis: RedisServer) -> None:
-    assert verifyObject(INotices, (await linked(redis.url)).remote.notices)
