@@ -10,8 +10,9 @@ where there is none. Against guessed keys and passwords it is `ip`, and the step
 them; by `consumer` or `subject` it stands behind that one.
 
 `scope: shared` counts and bans over all workers of the environment; `worker` in each of them. A worker remembers who
-is banned, so that a banned client costs the shared state nothing, and for `look_again` who is not: that is how late a
-ban by another worker may come. Answers are counted when they are over, so requests that run side by side are not.
+is banned, so that a banned client costs the shared state nothing, and for `look_again` who is not; bans are told to
+all workers, and where such news is lost, `look_again` is how late one may come. Answers are counted when they are
+over, so requests that run side by side are not.
 
 When the shared state does not answer, `on_store_failure` decides: `local` goes by what this worker knows, `open` lets
 pass, `closed` answers 503.
@@ -46,6 +47,7 @@ MOST = 1_000_000_000
 # Clients that a worker remembers, banned or not.
 REMEMBERED = 20_000
 NOT_BANNED = 0.0
+NEWS = "client-ban"
 
 
 class Config(CallerSettings, StoreFailureSettings):
@@ -69,7 +71,7 @@ class Config(CallerSettings, StoreFailureSettings):
         default="shared", description="Count and ban over all workers, or in each."
     )
     look_again: Duration = Field(
-        default=1.0, le=60.0, description="How late a ban by another worker may be known here."
+        default=1.0, le=60.0, description="How late a ban by another worker, of which the news was lost, is known here."
     )
 
 
@@ -93,9 +95,9 @@ class ClientBan:
         alone = config.scope == "worker" and services.store.shared
         self._store: IStateStore = self._local if alone else services.store
         # Until when (monotonic), NOT_BANNED for who is not: of a store that is elsewhere.
-        self._known: LocalCache = services.shared(
-            f"client-ban {services.place}", lambda: LocalCache("client-ban", REMEMBERED, clock.monotonic)
-        )
+        self._known: LocalCache = services.caches.cache("client-bans", REMEMBERED, clock.monotonic)
+        self._tell = services.notices.tell
+        self._unhear = services.notices.hear(NEWS, self._heard)
         self._now, self._wall, self._events = clock.monotonic, clock.wall, services.events
         self._without = WithoutStore(config, services)
         self._metrics = services.metrics
@@ -105,6 +107,16 @@ class ClientBan:
 
     def close(self) -> None:
         """Counters and bans stay: the next revision goes on with them."""
+        self._unhear()
+
+    def _heard(self, body: bytes) -> None:
+        """A worker banned somebody: who is remembered as not banned is looked up again."""
+        if not body:
+            self._known.purge()  # some news may have been missed
+            return
+        key = body.decode("utf-8", "replace")
+        if self._known.get(key) == NOT_BANNED:
+            self._known.drop(key)
 
     def on_request(self, exchange: Exchange) -> Outcome:
         """Refuse who is banned."""
@@ -222,7 +234,11 @@ class ClientBan:
         client = key.removeprefix(self._prefix)
         self._events.event("warn", "a client is banned", step=self._step, client=client, seconds=config.ban)
         self._remember(key, config.ban)
-        return store.put(key + "/banned", b"%.3f" % (self._wall() + config.ban), config.ban)
+        put = store.put(key + "/banned", b"%.3f" % (self._wall() + config.ban), config.ban)
+        if store is not self._local:
+            # Behind what was put, on the same connection: who hears it finds the ban.
+            self._tell(NEWS, key.encode("utf-8", "surrogateescape"))
+        return put
 
     def _not_counted(self, failure: Failure, key: str, bad: bool, limits: Sequence[Limit]) -> None:
         mode = self._config.on_store_failure

@@ -23,6 +23,7 @@ from apigateway.flow.target_state import TargetStates
 from apigateway.flow.template import compile_template
 from apigateway.flow.units import Unit, UnitMaker
 from apigateway.flow.upstream import compile_upstreams
+from apigateway.ports.local_cache import LocalCaches
 from apigateway.ports.memory import (
     ListedEvents,
     ManualClock,
@@ -31,6 +32,7 @@ from apigateway.ports.memory import (
     NullMetrics,
     SeededRandom,
 )
+from apigateway.ports.memory_notices import MemoryNotices
 from apigateway.ports.memory_quotas import MemoryQuotas
 
 _LISTENER = {"name": "test", "address": "127.0.0.1:8080"}
@@ -61,6 +63,8 @@ class Twins:
         self.random = SeededRandom(seed)
         self.store = MemoryStore(self.clock)
         self.quotas = MemoryQuotas(self.clock)
+        self.notices = MemoryNotices()
+        self.caches = LocalCaches()
         self.events = ListedEvents()
         self.metrics = ListedMetrics()
         self.shared = Shared()
@@ -130,7 +134,7 @@ class Provisioned:
             clock=twins.clock, random=twins.random, timers=twins.timers, store=twins.store, events=twins.events,
             metrics=twins.metrics, consumers=Consumers(self._settings.consumers),
             environment=self._settings.environment, place=unit.info.place, api=unit.info.api, route=unit.info.route,
-            shared=partial(twins.shared.get, self), quotas=twins.quotas,
+            shared=partial(twins.shared.get, self), quotas=twins.quotas, notices=twins.notices, caches=twins.caches,
         )
         result = unit.policy.provision(services)
         if result is not None:

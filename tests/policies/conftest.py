@@ -11,6 +11,7 @@ from apigateway.config.model import Consumer
 from apigateway.flow.exchange import Connection, Exchange
 from apigateway.flow.registry import Registry, discover
 from apigateway.flow.services import Consumers, Services, Shared
+from apigateway.ports.local_cache import LocalCaches
 from apigateway.ports.memory import (
     ListedEvents,
     ManualClock,
@@ -19,6 +20,7 @@ from apigateway.ports.memory import (
     NullMetrics,
     SeededRandom,
 )
+from apigateway.ports.memory_notices import MemoryNotices
 from apigateway.ports.memory_quotas import MemoryQuotas
 from apigateway.wire.headers import Headers
 from apigateway.wire.message import Request, Response
@@ -50,6 +52,8 @@ class Bench:
         self.random = SeededRandom()
         self.store: Any = MemoryStore(self.clock)
         self.quotas: Any = MemoryQuotas(self.clock)
+        self.caches = LocalCaches()
+        self.notices = MemoryNotices()
         self.events = ListedEvents()
         self.metrics = CountedLimits()
         self.shared = Shared()
@@ -84,6 +88,8 @@ class Bench:
                 shared=lambda key, factory: self.shared.get(self, key, factory),
                 hide_in_logs=self.hidden.append,
                 quotas=self.quotas,
+                caches=self.caches,
+                notices=self.notices,
             )
         )
         return policy

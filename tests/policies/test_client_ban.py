@@ -213,13 +213,48 @@ def test_who_is_not_banned_is_looked_up_once_in_a_while(bench, calling, remote):
     assert len(remote.asked) == 2
 
 
-def test_a_ban_by_another_worker_is_known_soon(bench, exchange, calling, remote):
-    ban = calling(place="x")
+@pytest.fixture
+def other_worker(bench, calling):
+    """The same step in another worker, which hears news of the first or not."""
+
+    def make(*, hears):
+        kept = bench.shared, bench.caches, bench.notices
+        bench.shared, bench.caches = type(bench.shared)(), type(bench.caches)()
+        if not hears:
+            bench.notices = type(bench.notices)()
+        made = calling(place="x")
+        bench.shared, bench.caches, bench.notices = kept
+        return made
+
+    return make
+
+
+def test_a_ban_by_another_worker_is_known_at_once(calling, remote, other_worker):
+    ban, other = calling(place="x"), other_worker(hears=True)
     assert ban.ask() is None
-    bench.shared, mine = type(bench.shared)(), bench.shared
-    other = calling(place="x")
     assert other.fails(5) == 3
-    bench.shared = mine
+    assert ban.ask().kind is BANNED
+
+
+def test_news_that_were_missed_cost_a_look(bench, calling, remote, other_worker):
+    ban, other = calling(place="x"), other_worker(hears=False)
+    assert ban.ask() is None
+    assert other.fails(5) == 3
+    bench.notices.tell("client-ban", b"")
+    assert ban.ask().kind is BANNED
+
+
+def test_who_is_closed_hears_nothing(bench, calling, remote):
+    ban = calling(place="x")
+    ban.policy.close()
+    bench.notices.tell("client-ban", b"")
+    assert ban.ask() is None
+
+
+def test_a_ban_of_which_nothing_was_heard_is_known_soon(bench, calling, remote, other_worker):
+    ban, other = calling(place="x"), other_worker(hears=False)
+    assert ban.ask() is None
+    assert other.fails(5) == 3
     assert ban.ask() is None  # not looked up again yet
     bench.clock.advance(1.1)
     assert ban.ask().headers == ((b"retry-after", b"599"),)
