@@ -46,7 +46,7 @@ fuzz: $(DEVELOPS)
 	$(BIN)/python tests/fuzz --minutes $(or $(MINUTES),10)
 
 # The tests with real sockets and processes, again and again: `make steady TIMES=3 TESTS=tests/cli`.
-REAL := adapters cli config_examples dataplane faults loopback manager supervisor transport
+REAL := adapters cli config_examples contract dataplane deploy faults loopback manager state supervisor transport
 
 steady: $(DEVELOPS)
 	@turn=0; while [ $$turn -lt $(or $(TIMES),20) ]; do \

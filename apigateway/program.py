@@ -77,6 +77,7 @@ class ProgramService(MultiService):
         self._storing = DeferredLock()
         self._watch = LoopingCall(self._look_at_file)
         self._seen = stamp(setting.path)
+        self._serving = self._reload_wanted = self._reloading = False
         self._replacement = Replacement(reactor, events, setting.pid_file, self._handed_over, self._took_over)
         self.started: Deferred[None] = Deferred()
 
@@ -162,6 +163,9 @@ class ProgramService(MultiService):
         self._inherited.close_rest()
         self._inherited.serves()
         self.events.event("info", "serving", revision=self.revision(), file=self._path)
+        self._serving = True
+        if self._reload_wanted:
+            self._reload_soon()
 
     @abstractmethod
     def revision(self) -> str:
@@ -217,7 +221,21 @@ class ProgramService(MultiService):
     def _hang_up(self) -> None:
         """SIGHUP: reload, and open the logs again."""
         self.reopen_logs()
-        self.reload()
+        self._reload_soon()
+
+    def _reload_soon(self) -> None:
+        """Once more after what is under way, however often that is asked for; once it serves, where it does not yet:
+        what is read then is newer than what it started with."""
+        self._reload_wanted = True
+        if self._serving and not self._reloading:
+            Deferred.fromCoroutine(self._reload_while_wanted())
+
+    async def _reload_while_wanted(self) -> None:
+        self._reloading = True
+        while self._reload_wanted:
+            self._reload_wanted = False
+            await self.reload()
+        self._reloading = False
 
     def _terminate(self) -> None:
         """The first one drains, the second ends."""
@@ -235,7 +253,7 @@ class ProgramService(MultiService):
     def _look_at_file(self) -> None:
         seen, self._seen = self._seen, stamp(self._path)
         if seen != self._seen:
-            self.reload()
+            self._reload_soon()
 
     # ---- replacement
 

@@ -12,12 +12,15 @@ from pathlib import Path
 from typing import Any
 
 from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.defer import TimeoutError as DeferredTimeout
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from apigateway.config.addresses import TcpAddress, UnixAddress, parse_listen_address
 from apigateway.ports.interfaces import IEventLog
 from apigateway.transport.inherited import READY, VARIABLE, handed_over
 from apigateway.transport.reactor import loop_of
+
+log = Logger()
 
 # Seconds in which the new program has to serve: reading a large configuration, and whatever policies provision.
 READY_WITHIN = 60.0
@@ -96,7 +99,8 @@ class Replacement:
                 "another container, then send TERM to this one",
             )
         elif self._running is None:
-            self._running = Deferred.fromCoroutine(self._replace()).addBoth(self._over)
+            self._running = Deferred.fromCoroutine(self._replace())
+            self._running.addBoth(self._over)  # at once, where it could not even be begun
 
     def cancel(self) -> None:
         """The program ends meanwhile: the new one is told so by the end of its pipe, and killed."""
@@ -105,12 +109,14 @@ class Replacement:
 
     def _over(self, result: Any) -> None:
         self._running = None
+        if isinstance(result, Failure) and not result.check(CancelledError):
+            log.failure("the program could not be replaced", result)
 
     async def _replace(self) -> None:
         self._events.event("info", "replacing the program")
-        process = None
-        reading, writing = os.pipe()
+        process, reading, writing = None, -1, -1
         try:
+            reading, writing = os.pipe()
             self._pid_file.move_aside()
             process = self._spawn(writing)
             os.close(writing)
@@ -121,12 +127,10 @@ class Replacement:
         except CancelledError:
             self._failed(process, "this program ends")
             raise
-        except DeferredTimeout:
-            said = f"it did not serve within {READY_WITHIN:g} s".encode()
         finally:
-            os.close(reading)
-            if writing >= 0:
-                os.close(writing)
+            for end in (reading, writing):
+                if end >= 0:
+                    os.close(end)
         if said == READY:
             self._succeeded(process)
         else:
@@ -141,23 +145,33 @@ class Replacement:
         )
 
     def _answer(self, reading: int) -> Deferred[bytes]:
-        """What the new program says before it closes its end."""
+        """What the new program says before it closes its end; or that it was too late."""
         loop, said = loop_of(self._reactor), bytearray()
         answered: Deferred[bytes] = Deferred()
+        os.set_blocking(reading, False)
 
         def read() -> None:
-            octets = os.read(reading, 4096)
-            said.extend(octets)
-            if not octets or said == READY:
-                answered.callback(bytes(said))
+            with contextlib.suppress(BlockingIOError):
+                octets = os.read(reading, 4096)
+                said.extend(octets)
+                if not octets or said == READY:
+                    answered.callback(bytes(said))
 
+        def late() -> None:
+            read()  # where this program was stopped meanwhile, it has said so long ago
+            if not answered.called:
+                answered.callback(f"it did not serve within {READY_WITHIN:g} s".encode())
+
+        timeout = self._reactor.callLater(READY_WITHIN, late)
         loop.add_reader(reading, read)
 
         def stop(result: Any) -> Any:
             loop.remove_reader(reading)
+            if timeout.active():
+                timeout.cancel()
             return result
 
-        return answered.addBoth(stop).addTimeout(READY_WITHIN, self._reactor)
+        return answered.addBoth(stop)
 
     def _succeeded(self, process: subprocess.Popen[bytes] | None) -> None:
         pid = process.pid if process is not None else 0

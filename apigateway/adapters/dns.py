@@ -100,12 +100,8 @@ class DnsResolver:
             found = await self._records(wire_name, dns.SRV, self._reactor.seconds() + self._timeout)
         except ResolutionFailed as error:
             raise ResolutionFailed(f"{name!r}: {error}") from None
-        records = tuple(
-            ServiceRecord(one.priority, one.weight, one.target.name.decode("ascii", "replace").rstrip("."), one.port)
-            for one in found.payloads
-        )
         # A single "." says that the service is not to be had there (RFC 2782, "Target").
-        offered = tuple(record for record in records if record.host and record.port)
+        offered = tuple(record for record in records_of(found.payloads) if record.host and record.port)
         if not offered:
             raise NameNotFound(f"{name!r} does not exist, or offers no service")
         return ServiceResolution(offered, found.ttl)
@@ -115,7 +111,7 @@ class DnsResolver:
         questions = [Deferred.fromCoroutine(self._records(wire_name, kind, end)) for kind in (dns.A, dns.AAAA)]
         answers = await DeferredList(questions, consumeErrors=True)
         found = [answer for fine, answer in answers if fine]
-        addresses = [str(ip_address(payload.address)) for one in found for payload in one.payloads]
+        addresses = [address for one in found for address in addresses_of(one.payloads)]
         if addresses:
             return Resolution(tuple(addresses), min(one.ttl for one in found if one.payloads))
         failures = [cast(Failure, answer) for fine, answer in answers if not fine]
@@ -155,6 +151,19 @@ class DnsResolver:
                     return answer
                 problem = ResolutionFailed(f"{server[0]} answered with code {answer.rCode}")
         raise problem
+
+
+def addresses_of(payloads: Sequence[Any]) -> list[str]:
+    """Of records of type A and AAAA."""
+    return [str(ip_address(payload.address)) for payload in payloads]
+
+
+def records_of(payloads: Sequence[Any]) -> list[ServiceRecord]:
+    """Of records of type SRV."""
+    return [
+        ServiceRecord(one.priority, one.weight, one.target.name.decode("ascii", "replace").rstrip("."), one.port)
+        for one in payloads
+    ]
 
 
 def _follow(found: _Found, kind: int, records: list[Any]) -> _Found:

@@ -171,7 +171,10 @@ class LogFile:
 
     def _shut(self) -> None:
         if self.path != STANDARD_OUTPUT:
-            os.close(self._descriptor)
+            try:
+                os.close(self._descriptor)
+            except OSError as error:  # what a file system elsewhere did not take after all: it is closed even so
+                self.trouble = str(error)
 
 
 def whole_lines(octets: bytes, most: int) -> Iterator[bytes]:
@@ -187,8 +190,11 @@ def whole_lines(octets: bytes, most: int) -> Iterator[bytes]:
 
 
 def _mixes(descriptor: int) -> bool:
-    """Whether a long write is mixed with those of others."""
-    mode = os.fstat(descriptor).st_mode
+    """Whether a long write is mixed with those of others. Not where there is nothing: to write there says so."""
+    try:
+        mode = os.fstat(descriptor).st_mode
+    except OSError:
+        return False
     return stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
 
 

@@ -192,18 +192,18 @@ class Names:
 
     def _found(self, resolution: Resolution | ServiceResolution, known: Known[Any]) -> None:
         found = resolution.records if isinstance(resolution, ServiceResolution) else resolution.addresses
-        known.learnt(found, self._now())
         self._again(known, min(max(resolution.ttl, SHORTEST_TTL), LONGEST_TTL))
+        known.learnt(found, self._now())
 
     def _failed(self, failure: Failure, known: Known[Any]) -> None:
         if known not in self._pending:
             return
+        self._again(known, RETRY_AFTER)
         stale = self._now() - known.learnt_at
         if failure.check(NameNotFound):
             self._gone(known, NameNotFound(f"{known.host} does not exist"))
         elif not known.found or stale > self._max_stale:
             self._gone(known, ResolutionFailed(f"{known.host} could not be resolved: {failure.value}"))
-        self._again(known, RETRY_AFTER)
 
     def _gone(self, known: Known[Any], error: Exception) -> None:
         if known.found or type(error) is not type(known.error):
@@ -211,5 +211,6 @@ class Names:
         known.lost(error)
 
     def _again(self, known: Known[Any], seconds: float) -> None:
+        """To be called before anybody is told, so that it holds whatever comes of that."""
         if known in self._pending:
             self._pending[known] = self._timers.call_later(seconds, self._look_up, known)

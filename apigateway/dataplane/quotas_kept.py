@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from apigateway.flow.quotas_shown import IKeepsQuotas
 from apigateway.flow.units import Unit
-from apigateway.ports.interfaces import IEventLog, StoreUnavailable, Unavailable
+from apigateway.ports.interfaces import Facts, IEventLog, StoreUnavailable, Unavailable
 
-Facts = dict[str, Any]
 T = TypeVar("T")
 
 

@@ -254,8 +254,15 @@ class UpstreamConnection:
         if self._machine is None:
             self.close()  # it was idle long enough
             return
-        if not (self._head_seen or self._sent_all or self._full) and self._now() < self._latest:
+        clients_turn = not (self._head_seen or self._sent_all or self._full)
+        if clients_turn and self._now() < self._latest:
             self._deadline.at(self._latest)  # it is the client who is slow, and has a time of its own
+            return
+        if clients_turn:
+            # Nor does it say anything of the target: with a few slow uploads anybody could have it put aside.
+            self.transport.abortConnection()
+            text = "the request was not complete when all the time for an answer was over"
+            self._fail(AttemptFailure(faults.REQUEST_TIMEOUT, "", True, text))
             return
         what = "between two reads of the response" if self._head_seen else "for a response head"
         self.transport.abortConnection()

@@ -256,7 +256,7 @@ class Worker(Service):
         self._configuration, self._draft = built.candidate.configuration, built.candidate.draft
         self._metadata.purge()
         for upstream in built.live.upstreams.values():
-            upstream.balancer.traffic.takes_over(upstream.balancer.states)
+            upstream.balancer.takes_over()
         old.retire(lambda: self._retired(previous))
         self._last = outcome_of_reload(taken=True, digest=name, wall=means.clock.wall())
         means.metrics.digest(name)

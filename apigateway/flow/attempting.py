@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Final
 
 from apigateway.flow import faults
@@ -10,7 +11,7 @@ from apigateway.flow.answering import Answering
 from apigateway.flow.driver import Attempt, AttemptFailure
 from apigateway.flow.faults import Fault
 from apigateway.flow.machine_state import ANSWERING, SENDING, SHAPING, TUNNEL
-from apigateway.flow.mirror import Mirror
+from apigateway.flow.mirror import MARKS, Mirror
 from apigateway.flow.retrying import Attempt as Tried
 from apigateway.flow.retrying import backoff, may_retry
 from apigateway.flow.target_state import TargetState
@@ -40,7 +41,9 @@ class Attempting(Answering):
         self.deadline = exchange.steps_done + upstream.total_timeout
         upstream.budget.began()
         if upstream.sticky is not None:
-            upstream.sticky.begin(exchange)
+            upstream.sticky.begin(exchange, exchange.steps_done)
+        if upstream.mirror is not None and not exchange.connection.trusted:
+            exchange.request.withhold(MARKS)
         self._to(SENDING)
         self._attempt(exchange.steps_done, None)
 
@@ -139,6 +142,8 @@ class Attempting(Answering):
     def _upload_to(self, attempt: Attempt, upload: Upload) -> None:
         """Send what was kept from an attempt before, then what is held."""
         upload.blocked = False
+        if self.ticket is not None and not upload.complete:
+            self.ticket.began = inf
         for piece in upload.kept or ():
             attempt.send_data(piece)
         pieces, upload.held, upload.size = upload.held, [], 0
@@ -175,6 +180,8 @@ class Attempting(Answering):
             upload.trailers.drop(self.exchange.request.withheld)
         if self.attempt is not None:
             self.attempt.send_end(upload.trailers)
+            if self.ticket is not None and self.ticket.began == inf:
+                self.ticket.began = self.driver.now()
             if self.upstream is not None and self.upstream.mirror is not None:
                 self._mirror(self.upstream.mirror)
 
@@ -266,13 +273,16 @@ class Attempting(Answering):
             # RFC 9112 9.3.1: the kept connection was closed while idle. That says nothing of the target, so it costs
             # neither an attempt nor its health; a fresh connection cannot be stale, so this happens once.
             self.stale_used = True
+            self.exchange.lost = failure.sent
             ticket, self.ticket = self.ticket, None  # it was let in, and stays so
             self._leave_target("stale")
             self.ticket = ticket
             self.exchange.attempts -= 1
             self._attempt_at(target, now, fresh=True)
             return
-        if failure.kind.whose == "upstream":  # and not a limit of our own
+        # A retry that had only what others left of the total time says nothing of its target.
+        cut_short = self.tried is not None and now >= self.deadline
+        if failure.kind.whose == "upstream" and not cut_short:  # and not a limit of our own
             change = upstream.balancer.report(target, failure.reason or failure.kind.slug, now, self.ticket)
             if change is not None:
                 self.driver.health_changed(change)
@@ -306,6 +316,8 @@ class Attempting(Answering):
         wait = backoff(self.exchange.attempts, base, self.driver.random, another=another)
         if now + wait >= self.deadline:
             return False
+        if self.attempt is not None and not another and not upstream.balancer.another((), now):
+            return False  # nobody could be asked, and here is an answer
         self._stop_timer()
         self._drop_attempt(failure.reason)
         if failure.sent:

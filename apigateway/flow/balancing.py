@@ -15,6 +15,7 @@ from apigateway.flow.balance_methods import (
     Method,
     TwoChoices,
     least_connections,
+    level,
     round_robin,
 )
 from apigateway.flow.breaker import Ticket
@@ -84,6 +85,12 @@ class Balancer:
         """The target of this number, which stands for a service, leads to these places from now on."""
         self._members[number] = members
         self._arrange()
+        self._level()
+
+    def takes_over(self) -> None:
+        """This revision serves from now on."""
+        self.traffic.takes_over(self.states)
+        self._level()
 
     def without_places(self) -> list[Target]:
         """The targets that stand for services of which no place is known."""
@@ -119,6 +126,11 @@ class Balancer:
             self.sticky.arrange(state for target, state in self._all if target.role in ("primary", "canary"))
         self._method = self._make_method()
         self._timed = self._make_timed()
+
+    def _level(self) -> None:
+        canaries = () if self.canaries is None else self.canaries.choices
+        for choices in (self._primaries, *self._failovers, canaries, self.mirrors):
+            level(choices)
 
     def pick(self, exchange: Exchange, now: float, tried: Collection[TargetState] = ()) -> TargetState | None:
         """The target for an exchange, or None where none is usable (503).
@@ -278,7 +290,7 @@ class Balancer:
         steered, self._steered = self._steered, False
         try:
             if self.sticky is not None:
-                self.sticky.begin(exchange)
+                self.sticky.begin(exchange, now)
                 state = self.sticky.target(exchange)
                 if state is not None and state.stays(now):
                     return state

@@ -22,8 +22,9 @@ FAILURES: Final = 5
 class Ticket:
     """That an attempt was let in, and when: what its result counts for.
 
-    began: monotonic seconds. generation: of the breaker at that moment. probe: it holds one of the permits of the
-    half-open state. told: its result is known, or it left without one.
+    began: monotonic seconds, from which on the target is waited for; infinite while its client still sends.
+    generation: of the breaker when it was let in. probe: it holds one of the permits of the half-open state. told: its
+    result is known, or it left without one.
     """
 
     __slots__ = ("began", "generation", "probe", "told")

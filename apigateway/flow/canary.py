@@ -4,70 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from math import inf
-from typing import Any, Final
+from typing import Any
 
 from apigateway.config.model import Canary as CanarySettings
 from apigateway.flow.balance_methods import Choice, round_robin
 from apigateway.flow.even_share import EvenShare, millionths
 from apigateway.flow.exchange import Exchange
+from apigateway.flow.failure_window import FailureWindow
 from apigateway.flow.target_state import HealthChange, TargetState, TrafficOutcome
 from apigateway.text import format_duration
-
-# The window moves in so many steps: what is counted is at most a tenth too old.
-SLOTS: Final = 10
-
-
-class Counts:
-    """Exchanges and errors of both sides over a sliding window; with another window they begin anew."""
-
-    __slots__ = ("_at", "_slots", "_window")
-
-    def __init__(self) -> None:
-        # Each: exchanges and errors of canaries, then of primaries.
-        self._slots: list[list[int]] = [[0, 0, 0, 0] for _ in range(SLOTS)]
-        self._at = 0
-        self._window = 0.0
-
-    def count(self, canary: bool, error: bool, now: float, window: float) -> None:
-        """One more; window: seconds."""
-        self._move(now, window)
-        slot = self._slots[self._at % SLOTS]
-        side = 0 if canary else 2
-        slot[side] += 1
-        if error:
-            slot[side + 1] += 1
-
-    def totals(self, now: float, window: float) -> list[int]:
-        """Exchanges and errors of canaries, then of primaries."""
-        self._move(now, window)
-        return [sum(slot[place] for slot in self._slots) for place in range(4)]
-
-    def clear(self) -> None:
-        for slot in self._slots:
-            slot[:] = [0, 0, 0, 0]
-
-    def _move(self, now: float, window: float) -> None:
-        if window != self._window:
-            self._window, self._at = window, 0
-            self.clear()
-        at = int(now / window * SLOTS)
-        for number in range(max(self._at + 1, at - SLOTS + 1), at + 1):
-            self._slots[number % SLOTS][:] = [0, 0, 0, 0]
-        self._at = at
 
 
 class CanaryState:
     """What is known of an upstream's canaries; it outlives reloads.
 
-    until: monotonic seconds, up to which there is a cool-down, which ends by itself. why: of the last one. cooling: its
-    end was not told yet.
+    canaries, primaries: their exchanges and errors lately. until: monotonic seconds, up to which there is a cool-down,
+    which ends by itself. why: of the last one. cooling: its end was not told yet.
     """
 
-    __slots__ = ("cooling", "counts", "share", "until", "why")
+    __slots__ = ("canaries", "cooling", "primaries", "share", "until", "why")
 
     def __init__(self) -> None:
         self.share = EvenShare()
-        self.counts = Counts()
+        self.canaries = FailureWindow()
+        self.primaries = FailureWindow()
         self.until = -inf
         self.why = ""
         self.cooling = False
@@ -128,16 +88,15 @@ class Canaries:
         if not canary and target not in self._primaries:
             return
         error = outcome >= 500 if isinstance(outcome, int) else True
-        counts = self._state.counts
-        counts.count(canary, error, now, compare.window)
-        if not (canary and error):
-            return  # nothing that could have made canaries look worse
-        tried, failed, others, others_failed = counts.totals(now, compare.window)
-        if tried < compare.minimum:
-            return
-        rate, normal = failed / tried, others_failed / others if others else 0.0
+        canaries, primaries = self._state.canaries, self._state.primaries
+        (canaries if canary else primaries).add(error, now, compare.window)
+        if not (canary and error) or canaries.total < compare.minimum:
+            return  # nothing that could have made canaries look worse, or too little
+        primaries.move(now, compare.window)
+        rate, normal = canaries.failed / canaries.total, primaries.failed / max(1, primaries.total)
         if rate - normal > compare.worse_by:
-            self._cool_down(now, f"{rate:.1%} errors of {tried}, where primaries have {normal:.1%} of {others}")
+            what = f"{rate:.1%} errors of {canaries.total}, where primaries have {normal:.1%} of {primaries.total}"
+            self._cool_down(now, what)
 
     def take_news(self) -> HealthChange | None:
         """What operators were not told yet; once."""
@@ -151,10 +110,12 @@ class Canaries:
         }
         if self._compare is None:
             return shown
-        tried, failed, others, others_failed = self._state.counts.totals(now, self._compare.window)
+        canaries, primaries = self._state.canaries, self._state.primaries
+        for window in (canaries, primaries):
+            window.move(now, self._compare.window)
         return {
-            **shown, "exchanges": tried, "errors": failed, "primary_exchanges": others,
-            "primary_errors": others_failed,
+            **shown, "exchanges": canaries.total, "errors": canaries.failed, "primary_exchanges": primaries.total,
+            "primary_errors": primaries.failed,
         }
 
     def out(self, now: float) -> str:
@@ -165,5 +126,6 @@ class Canaries:
     def _cool_down(self, now: float, why: str) -> None:
         state = self._state
         state.until, state.why, state.cooling = now + self._settings.cool_down, why, True
-        state.counts.clear()
+        state.canaries.clear()
+        state.primaries.clear()
         self._news = HealthChange(self._upstream, "canary", "cooling", why)

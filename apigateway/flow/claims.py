@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import Any
-
-from twisted.python.failure import Failure
 
 from apigateway.flow.kept_answers import KeptAnswer, OctetBudget, answer_octets, claim_octets
 from apigateway.flow.services import Services
-from apigateway.flow.steps import as_deferred
-from apigateway.ports.interfaces import IStateStore, StoreUnavailable
+from apigateway.flow.store_calls import now_or_later, store_calls
+from apigateway.ports.interfaces import IStateStore
 from apigateway.ports.memory_store import MemoryStore
 from apigateway.wire.message import Response
 
 # A claim is renewed when a third of its lease is over, so that an attempt may fail.
 PARTS = 3
+# Answers that are to be kept, and claims to be given back, when the state is there again.
+MOST_OWED = 200
 
 
 class Claim:
@@ -57,7 +57,8 @@ class Claim:
 
 
 class Claims:
-    """What becomes of the claims of one step. Where the state does not answer a claim ends by itself.
+    """What becomes of the claims of one step. Where the state cannot be told now, it is as soon as it is there; where
+    that takes longer than the lease, a claim ends by itself.
 
     own: the memory of this worker, and `budget` what it may hold of answers. failed: called where the state was away.
     """
@@ -65,7 +66,7 @@ class Claims:
     def __init__(
         self, services: Services, lease: float, own: MemoryStore, budget: OctetBudget, failed: Callable[[], None]
     ) -> None:
-        self._timers, self._events = services.timers, services.events
+        self._timers, self._calls = services.timers, store_calls(services, "claims", MOST_OWED)
         self._lease, self._own, self._budget, self._away = lease, own, budget, failed
 
     def hold(self, claim: Claim) -> None:
@@ -80,30 +81,27 @@ class Claims:
 
     def free(self, claim: Claim) -> None:
         """Give the key back, where it is still its own."""
-        self._tell(lambda: claim.store.swap(claim.key, claim.octets, None))
+        self._calls.make(lambda: claim.store.swap(claim.key, claim.octets, None), self._lease, self._away)
 
     def keep(self, claim: Claim, seconds: float) -> None:
-        """Put the answer in its place, where it is still its own."""
+        """Put the answer in its place, unless another request has claimed the key."""
         octets = claim.answer
-        self._tell(lambda: claim.store.swap(claim.key, claim.octets, octets, seconds))
+        self._calls.make(lambda: _keep(claim, octets, seconds), self._lease, self._away)
         if claim.store is self._own:
             self._budget.kept(claim.key, len(octets), seconds)
 
     def _renew(self, claim: Claim) -> None:
         self.hold(claim)
-        self._tell(lambda: claim.store.swap(claim.key, claim.octets, claim.octets, self._lease))
+        self._calls.make(lambda: _renew(claim, self._lease), away=self._away)
 
-    def _tell(self, call: Callable[[], Any]) -> None:
-        """Nobody waits for what comes of it."""
-        try:
-            answer = call()
-            if isinstance(answer, Awaitable):
-                as_deferred(answer).addErrback(self._failed)
-        except Exception:
-            self._failed(Failure())
 
-    def _failed(self, failure: Failure) -> None:
-        if failure.check(StoreUnavailable):
-            self._away()
-        else:
-            self._events.event("error", "a claim could not be told of", traceback=failure.getTraceback())
+async def _renew(claim: Claim, seconds: float) -> None:
+    """Or make it anew, where the state has lost it and it is not settled meanwhile."""
+    if not await now_or_later(claim.store.swap(claim.key, claim.octets, claim.octets, seconds)) and claim.timer:
+        await now_or_later(claim.store.swap(claim.key, None, claim.octets, seconds))
+
+
+async def _keep(claim: Claim, octets: bytes, seconds: float) -> None:
+    """In place of the claim; or of nothing, where the state has lost it."""
+    if not await now_or_later(claim.store.swap(claim.key, claim.octets, octets, seconds)):
+        await now_or_later(claim.store.swap(claim.key, None, octets, seconds))

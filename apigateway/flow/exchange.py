@@ -25,6 +25,7 @@ class Exchange:
     api, route, version: names of what was matched, "" before. params: path parameters, decoded.
     response: the head that came, or that is being made; None before.
     upstream, target: names, "" where none was chosen. attempts: how often an upstream was tried.
+    lost: a kept connection ended with the request on it, which was sent anew; whether it had arrived nobody knows.
     fault: the Fault that ended it, else None. gates: bits of the conditions that held (the plan's own business).
     octets_in, octets_out: body octets from and to the client.
     Times are monotonic seconds, 0.0 where that point was not reached: started (head complete), steps_done (request
@@ -45,6 +46,7 @@ class Exchange:
     upstream = ""
     target = ""
     attempts = 0
+    lost = False
     gates = 0
     status = 0
     octets_in = 0

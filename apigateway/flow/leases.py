@@ -5,18 +5,17 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from twisted.internet.defer import CancelledError
-from twisted.python.failure import Failure
-
 from apigateway.flow.services import Services
-from apigateway.flow.steps import as_deferred
-from apigateway.ports.interfaces import IClock, IEventLog, IStateStore, ITimers, StoreUnavailable
+from apigateway.flow.store_calls import StoreCalls, store_calls
+from apigateway.ports.interfaces import IClock, IStateStore, ITimers
 
 # A lease is renewed when a third of it is over, so that an attempt may fail; those due in the next sixth go along.
 PARTS = 3
 SOON = 6
 # Pairs of key and holder in one call: a script over many more would make others wait.
 AT_ONCE = 500
+# Places that are to be given back when the state is there again.
+MOST_OWED = 10_000
 
 
 class Terms:
@@ -42,12 +41,12 @@ class Leases:
     """All leases of a worker.
 
     A renewal that fails is tried again with the next ones; where the state stays away for longer than a lease lasts,
-    the place is given to others. The timer runs only while there are leases.
+    the place is given to others. The timer runs only while there are leases. calls: by which the state is told.
     """
 
-    def __init__(self, clock: IClock, timers: ITimers, events: IEventLog) -> None:
+    def __init__(self, clock: IClock, timers: ITimers, calls: StoreCalls) -> None:
         self._now: Callable[[], float] = clock.monotonic
-        self._timers, self._events = timers, events
+        self._timers, self._calls = timers, calls
         self._held: dict[Lease, None] = {}
         self._timer: Any = None
         self._at = 0.0
@@ -66,13 +65,14 @@ class Leases:
         return lease
 
     def give_back(self, lease: Lease) -> None:
-        """The exchange is over. Where the state cannot be told, the lease ends by itself."""
+        """The exchange is over. Where the state cannot be told now, it is as soon as it is there, or the lease ends by
+        itself."""
         self._held.pop(lease, None)
-        self.release(lease.terms.store, lease.key, lease.holder)
+        self.release(lease.terms, lease.key, lease.holder)
 
-    def release(self, store: IStateStore, key: str, holder: str) -> None:
+    def release(self, terms: Terms, key: str, holder: str) -> None:
         """Give back a place that may have been taken: who asked for it never heard."""
-        self._tell(lambda: store.release([key], holder))
+        self._calls.make(lambda: terms.store.release([key], holder), terms.seconds)
 
     def close(self) -> None:
         """Renew no more."""
@@ -102,20 +102,7 @@ class Leases:
 
     def _renew_batch(self, terms: Terms, leases: list[Lease]) -> None:
         keys, holders = [lease.key for lease in leases], [lease.holder for lease in leases]
-        self._tell(lambda: terms.store.renew(keys, holders, terms.seconds))
-
-    def _tell(self, call: Callable[[], Any]) -> None:
-        """Nobody waits for what comes of it, and nobody can do anything where it fails."""
-        try:
-            answer = call()
-            if answer is not None:
-                as_deferred(answer).addErrback(self._failed)
-        except Exception:
-            self._failed(Failure())
-
-    def _failed(self, failure: Failure) -> None:
-        if not failure.check(StoreUnavailable, CancelledError):
-            self._events.event("error", "a lease could not be told of", traceback=failure.getTraceback())
+        self._calls.make(lambda: terms.store.renew(keys, holders, terms.seconds))
 
 
 def _batches(leases: list[Lease]) -> Iterable[list[Lease]]:
@@ -124,5 +111,6 @@ def _batches(leases: list[Lease]) -> Iterable[list[Lease]]:
 
 def leases_of(services: Services) -> Leases:
     """Those of the worker."""
-    leases: Leases = services.shared("leases", lambda: Leases(services.clock, services.timers, services.events))
+    calls = store_calls(services, "places", MOST_OWED)
+    leases: Leases = services.shared("leases", lambda: Leases(services.clock, services.timers, calls))
     return leases

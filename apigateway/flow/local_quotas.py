@@ -12,28 +12,43 @@ from apigateway.ports.memory_quotas import MemoryQuotas
 
 
 class LocalQuotas:
-    """The counters of one step, which outlive a reload."""
+    """The counters of one step, which outlive a reload.
 
-    __slots__ = ("_clock", "_store", "_until")
+    until: wall seconds; before then units may be held here that were used without the real store, and it alone must
+    not grant: who passed without it would pass once more. 0.0: nothing is held.
+    """
+
+    __slots__ = ("_clock", "_store", "until")
 
     def __init__(self, clock: IClock, store: MemoryQuotas) -> None:
         self._clock, self._store = clock, store
-        # Wall seconds; before then units may be held here that were used without the real store.
-        self._until = 0.0
+        self.until = 0.0
 
     def use(self, quotas: Sequence[Quota], cost: int) -> Decision:
         """Decide without the real store."""
         for quota in quotas:
-            self._until = max(self._until, quota.edges[-1] if quota.edges else inf)
+            self.until = max(self.until, quota.edges[-1] if quota.edges else inf)
         return self._store.consume(quotas, cost)
 
-    def also(self, quotas: Sequence[Quota], cost: int) -> Decision | None:
-        """Count here, too, while units are held that the real store does not know of: who passed without it would pass
-        once more. To be asked first, and a refusal holds. None: nothing is held."""
-        if not self._until or self._clock.wall() >= self._until:
-            self._until = 0.0
+    def refusal(self, quotas: Sequence[Quota], cost: int) -> Decision | None:
+        """A refusal where there is no room left here; uses nothing. To be asked before the real store, while `until` is
+        not 0.0."""
+        if self._clock.wall() >= self.until:
+            self.until = 0.0
+            return None
+        used = self._store.usage(quotas)
+        if not cost or all(one.used + cost <= quota.limit for one, quota in zip(used, quotas, strict=True)):
             return None
         return self._store.consume(quotas, cost)
+
+    def also(self, quotas: Sequence[Quota], cost: int, granted: Decision) -> Decision:
+        """Count here, too, what the real store has granted; the refusal where others were quicker meanwhile."""
+        own = self._store.consume(quotas, cost)
+        return granted if own.granted else own
+
+    def reset(self, key: str) -> None:
+        """Forget what was used under a key."""
+        self._store.reset(key)
 
 
 def local_quotas(services: Services) -> LocalQuotas:

@@ -85,4 +85,4 @@ def _usable(record: ServiceRecord) -> bool:
         check_host(record.host)
     except ValueError:
         return False
-    return True
+    return not record.host.startswith("[")  # an address as urls have it, which is no name (RFC 2782, "Target")

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # What a copy says it is, so that a service can leave out what must not happen twice. There is no such field in any
 # standard; Envoy's way, another Host, would lead to another virtual host.
 MARK: Final = (b"x-mirrored", b"1")
+MARKS: Final = frozenset((b"x-mirrored",))
 
 
 class MirrorState:
@@ -41,19 +42,19 @@ class MirrorState:
 
 
 class MirrorCopy:
-    """A request to be sent to a mirror. exchange: the one it is a copy of, for its id and its connection; upstream: the
-    mirrors' own view of it. extra: lines behind the request's own. timeout: seconds to the end of the answer."""
+    """A request to be sent to a mirror. exchange: its own, which has id and connection of the one that it is a copy of,
+    and keeps nothing else of that; upstream: the mirrors' own view of it. extra: lines behind the request's own.
+    timeout: seconds to the end of the answer."""
 
     # No dataclass: compiled, it would ask for the class of `upstream`, which comes to be after this one.
-    __slots__ = ("body", "exchange", "extra", "request", "state", "target", "timeout", "trailers", "upstream")
+    __slots__ = ("body", "exchange", "extra", "state", "target", "timeout", "trailers", "upstream")
 
     def __init__(
-        self, exchange: Exchange, request: Request, body: Sequence[bytes], trailers: Headers | None,
+        self, exchange: Exchange, body: Sequence[bytes], trailers: Headers | None,
         extra: Sequence[tuple[bytes, bytes]], upstream: CompiledUpstream, target: TargetState, state: MirrorState,
         timeout: float,
     ) -> None:
         self.exchange = exchange
-        self.request = request
         self.body = body
         self.trailers = trailers
         self.extra = extra
@@ -91,14 +92,12 @@ class Mirror:
             state.unusable += 1
             return None
         target = usable[0].state if len(usable) == 1 else round_robin(usable, exchange)
-        state.sent += 1
         state.running += 1
         body = () if upload is None else tuple(upload.kept or ())
         trailers = None if upload is None else upload.trailers
         request = _copy_of(exchange.request, sum(map(len, body)), upload is not None, trailers)
-        return MirrorCopy(
-            exchange, request, body, trailers, extra, self._upstream, target, state, settings.timeout
-        )
+        own = Exchange(exchange.id, request, exchange.connection, exchange.client, exchange.started)
+        return MirrorCopy(own, body, trailers, extra, self._upstream, target, state, settings.timeout)
 
 
 def _copy_of(request: Request, size: int, has_body: bool, trailers: Headers | None) -> Request:

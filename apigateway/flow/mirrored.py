@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from apigateway.flow.driver import ClientSide, Driver
-from apigateway.flow.exchange import Exchange
 from apigateway.flow.live import LiveRevision
 from apigateway.flow.machine import Machine
 from apigateway.flow.machine_state import OVER, SENDING
@@ -17,9 +16,7 @@ class MirroredExchange(Machine):
     any time."""
 
     def __init__(self, driver: Driver, client: ClientSide, copy: MirrorCopy, revision: LiveRevision) -> None:
-        original = copy.exchange
-        exchange = Exchange(original.id, copy.request, original.connection, original.client, original.started)
-        super().__init__(driver, client, exchange, revision)
+        super().__init__(driver, client, copy.exchange, revision)
         self.plan = Plan()  # no steps, and no error flow either
         self.copy = copy
         revision.enter()
@@ -30,7 +27,12 @@ class MirroredExchange(Machine):
             return
         copy, exchange, now = self.copy, self.exchange, self.driver.now()
         self.reached = 0
-        if copy.request.length != 0:
+        if copy.target.out_until > now or copy.target not in copy.upstream.places:
+            copy.state.unusable += 1  # meanwhile: other copies may have all permits of its breaker
+            self.client_gone()
+            return
+        copy.state.sent += 1
+        if exchange.request.length != 0:
             self.upload = upload = Upload(False)
             for piece in copy.body:
                 upload.hold(piece)

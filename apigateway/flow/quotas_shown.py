@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable
-from typing import Any
+from datetime import datetime, tzinfo
 
 from zope.interface import Interface
 
-Facts = dict[str, Any]
+from apigateway.ports.interfaces import Facts, Usage
 
 
 class IKeepsQuotas(Interface):
@@ -25,3 +25,16 @@ class IKeepsQuotas(Interface):
 
     def reset(key: str) -> Awaitable[bool]:
         """Forget what was used under a key; tells whether there was anything. LookupError as for `usage`."""
+
+
+def usage_facts(usage: Usage, key: str, rule: str, limit: int, zone: tzinfo) -> Facts:
+    """What is shown of a counter; dates as the clock on the wall of the zone says them, null where it never ends."""
+    begins, ends = (None, None) if usage.ends is None else (usage.begins, usage.ends)
+    return {
+        "key": key, "rule": rule, "limit": limit, "used": usage.used, "remaining": max(0, limit - usage.used),
+        "begins": _date(begins, zone), "ends": _date(ends, zone),
+    }
+
+
+def _date(wall: float | None, zone: tzinfo) -> str | None:
+    return None if wall is None else datetime.fromtimestamp(wall, zone).isoformat()

@@ -28,12 +28,11 @@ class SecretTooShort(ValueError):
 
 
 class Session:
-    """What a request's cookie says. target: None where there is no cookie, or none of ours. current: it was signed with
-    the secret of today."""
+    """What a cookie of ours says. current: it was signed with the secret of today."""
 
     __slots__ = ("current", "target")
 
-    def __init__(self, target: TargetState | None, current: bool) -> None:
+    def __init__(self, target: TargetState, current: bool) -> None:
         self.target = target
         self.current = current
 
@@ -72,17 +71,19 @@ class Sticky:
                 self._sessions[self._value(secret, state)] = Session(state, False)
             self._sessions[self._values[state]] = Session(state, True)
 
-    def begin(self, exchange: Exchange) -> None:
-        """Read the cookie, and take it out of what is sent on."""
+    def begin(self, exchange: Exchange, now: float) -> None:
+        """Read the cookie, and take it out of what is sent on.
+
+        A client may have several of this name, as of another path: the first counts whose target is there for it, lest
+        an old one that leads nowhere moves it each time.
+        """
         headers = exchange.request.headers
         values = cookie_values(headers, self.cookie)
         if not values:
             return
-        for value in values:
-            session = self._sessions.get(value)
-            if session is not None:
-                exchange.put(SESSION, session)
-                break
+        found = [session for session in map(self._sessions.get, values) if session is not None]
+        if found:
+            exchange.put(SESSION, next((one for one in found if one.target.stays(now)), found[0]))
         if not self._forward:
             remove_cookie(headers, self.cookie)
 

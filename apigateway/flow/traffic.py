@@ -63,8 +63,7 @@ class TrafficHealth:
         if ticket is not None and not ticket.told:
             ticket.told = True
             if self._timed:
-                seconds = now - ticket.began
-                observe(target, max(FAILED, seconds) if self._slow(outcome) else seconds, now)
+                self._observe(target, outcome, now - ticket.began, now)
             breaker = self._breaker
             if breaker is not None:
                 failure = str(outcome) if _failed(outcome, breaker.statuses) else ""
@@ -74,6 +73,13 @@ class TrafficHealth:
             return change
         other = self._passively(target, outcome, now, passive, may_be_put_aside)
         return other if change is None else change
+
+    def _observe(self, target: TargetState, outcome: TrafficOutcome, seconds: float, now: float) -> None:
+        """seconds: negative where it did not wait for the end of the request, which tells nothing of its speed."""
+        if self._slow(outcome):
+            observe(target, max(FAILED, seconds), now)
+        elif seconds >= 0.0:
+            observe(target, seconds, now)
 
     def _slow(self, outcome: TrafficOutcome) -> bool:
         if self._breaker is not None:
@@ -86,7 +92,8 @@ class TrafficHealth:
     ) -> HealthChange | None:
         failed = _failed(outcome, passive.statuses)
         why = ""
-        if passive.percent is not None:
+        if passive.percent is not None and target.aside_until <= now:
+            # What was begun before and ends meanwhile would put it aside again as soon as it is back.
             if target.window is None:
                 target.window = FailureWindow()
             window = target.window

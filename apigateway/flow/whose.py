@@ -15,6 +15,7 @@ from apigateway.flow.field_text import field_name
 from apigateway.flow.interfaces import ITextTemplate
 from apigateway.flow.services import Services
 from apigateway.flow.step_text import checked_text, ready_text
+from apigateway.wire.fields import PLAIN, REQUEST_FIELDS
 from apigateway.wire.ipset import network_of
 
 BY = r"^(api|consumer|subject|ip|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+|\{.+\})$"
@@ -48,7 +49,7 @@ def whose(by: By, ipv6_prefix: int, services: Services) -> Whose:
 
     consumer, subject: the first of subject, consumer and address, from there on, that is known. header, expression:
     their value; requests without one share a counter. A name never holds more than LONGEST_VALUE characters of what a
-    client sent for each part.
+    client sent for each part; what is longer stands there as its hash.
     """
     return _whose(by, ipv6_prefix, lambda text: ready_text(text, services))
 
@@ -64,7 +65,7 @@ def _whose(by: By, ipv6_prefix: int, compile_text: Callable[[str], ITextTemplate
     if not isinstance(by, str):
         return _combined([_whose(one, ipv6_prefix, compile_text) for one in by])
     if by.startswith("header:"):
-        header = field_name(by.removeprefix("header:"))
+        header = _field(by.removeprefix("header:"))
         return lambda exchange: short(exchange.request.headers.text(header))
     if by.startswith("{"):
         template = compile_text(by)
@@ -72,6 +73,14 @@ def _whose(by: By, ipv6_prefix: int, compile_text: Callable[[str], ITextTemplate
     if by == "api":
         return lambda exchange: exchange.api
     return _caller(by, ipv6_prefix)
+
+
+def _field(text: str) -> bytes:
+    name = field_name(text)
+    # What the wire keeps to itself is never among the fields: all callers would share one counter.
+    if REQUEST_FIELDS.kind(name) != PLAIN:
+        raise ValueError(f"the field {text!r} does not reach a policy; an address is told by ip")
+    return name
 
 
 def _combined(parts: list[Whose]) -> Whose:
@@ -107,9 +116,8 @@ def _caller(by: str, ipv6_prefix: int) -> Whose:
 
 
 def short(value: str) -> str:
-    """The value, or its hash where it is long."""
-    return (
-        value
-        if len(value) <= LONGEST_VALUE
-        else hashlib.sha256(value.encode("utf-8", "surrogateescape")).hexdigest()
-    )
+    """The value, or its hash where it is long; no value is another's hash, since that is longer than a value may be."""
+    if len(value) <= LONGEST_VALUE:
+        return value
+    # Claims may hold lone surrogates.
+    return "#" + hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()

@@ -168,10 +168,9 @@ class ClientBan:
     def _decide(self, key: str, found: bytes | None) -> None:
         """found: what the store has under the key of a ban: when it ends, in wall seconds."""
         if found is not None:
-            left = min(float(found) - self._wall(), self._config.ban)
-            if left > 0:
-                self._remember(key, left)
-                raise self._refusal(left)
+            left = self._left(found)
+            self._remember(key, left)
+            raise self._refusal(left)
         if self._store.shared:
             self._known.put(key, NOT_BANNED, self._now() + self._config.look_again)
 
@@ -179,7 +178,11 @@ class ClientBan:
         if self._without.goes_on(exchange, error):
             found = self._local.get(key + "/banned")
             if found is not None:
-                raise self._refusal(float(found) - self._wall())
+                raise self._refusal(self._left(found))
+
+    def _left(self, found: bytes) -> float:
+        """Seconds until a ban ends. While the store holds it, it lasts, whatever the clock of this machine says."""
+        return min(max(float(found) - self._wall(), self._config.look_again), self._config.ban)
 
     def _remember(self, key: str, seconds: float) -> None:
         until = self._now() + seconds
@@ -227,7 +230,8 @@ class ClientBan:
             too_many = standings[0].remaining == 0
         else:
             every, failed = (MOST - standing.remaining for standing in standings)
-            too_many = every >= config.minimum and failed >= config.percent * every
+            # 7 of 100 are 7 %, though 0.07 * 100 is a little more than 7.
+            too_many = every >= config.minimum and failed + 1e-6 >= config.percent * every
         # Those that ran beside the last one must not make the ban longer.
         if not too_many or self._known.get(key) not in (None, NOT_BANNED):
             return None
@@ -237,7 +241,7 @@ class ClientBan:
         put = store.put(key + "/banned", b"%.3f" % (self._wall() + config.ban), config.ban)
         if store is not self._local:
             # Behind what was put, on the same connection: who hears it finds the ban.
-            self._tell(NEWS, key.encode("utf-8", "surrogateescape"))
+            self._tell(NEWS, key.encode("utf-8", "surrogatepass"))
         return put
 
     def _not_counted(self, failure: Failure, key: str, bad: bool, limits: Sequence[Limit]) -> None:
@@ -283,6 +287,16 @@ EXAMPLES = (
             Call(upstream=(404, (), b""), status=404),
             Call(status=429, sent=False, contains="banned", fields={"retry-after": "600"}),
             Call(after=601.0, status=200),
+        ),
+    ),
+    Example(
+        "Each worker for itself, by consumer, behind the check of his key",
+        {"count": 2, "window": "1m", "ban": "1m", "by": "consumer", "statuses": [403, 404], "scope": "worker"},
+        (
+            Call(upstream=(404, (), b""), status=404),
+            Call(upstream=(404, (), b""), status=404),
+            Call(status=403, sent=False, contains="banned"),
+            Call(after=61.0, status=200),
         ),
     ),
 )

@@ -148,7 +148,7 @@ class ConcurrencyLimit:
         if place.held is not None:
             self._leases.give_back(place.held)
         elif place.asked:
-            self._leases.release(self._terms.store, place.key, place.holder)
+            self._leases.release(self._terms, place.key, place.holder)
         if place.alone:
             self._alone.running -= 1
         if place.own is not None:

@@ -4,9 +4,11 @@ A client that is not sure whether its POST arrived sends it again with the same 
 (draft-ietf-httpapi-idempotency-key-header-07). The first request with a key goes on to the upstream, and its answer is
 kept for `keep`; the same request after that is given that answer, with `Idempotent-Replayed: true`, and the upstream
 is not asked. While the first one still runs the answer is 409 with `Retry-After`. The same key with another
-method, target or body is answered 422; a request without a key, where it is `required`, 400.
+method, host, target or body is answered 422; a request without a key, where it is `required`, 400.
 
-A key belongs to who sent it (`by`): nobody is given the answer to another's request. A key has 1 to 255 visible
+A key belongs to who sent it (`by`): nobody is given the answer to another's request. Where no step before says who is
+calling, that is an address, with what the request has in `Authorization`; where the upstream tells callers of one
+address apart by something else, name it in `by`. A key has 1 to 255 visible
 characters, as a string in quotes or plain. Only requests of `methods` are looked at; put a `when` on the step where
 others are large, since the body of every request that reaches it is collected, up to `max_body` (413).
 
@@ -29,7 +31,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Awaitable
-from typing import Literal, TypeVar
+from typing import Literal
 
 from pydantic import Field
 from zope.interface import implementer
@@ -56,14 +58,13 @@ from apigateway.flow.kept_answers import KeptAnswer, OctetBudget, read_octets
 from apigateway.flow.kinds import WATCH, BodyNeed, Call, Example, buffer, kind
 from apigateway.flow.outcome import Outcome, Reply, Verdict
 from apigateway.flow.services import Services
+from apigateway.flow.store_calls import now_or_later
 from apigateway.flow.whose import By, CallerSettings, check_by, whose
 from apigateway.flow.without_store import StoreFailureSettings, WithoutStore
 from apigateway.ports.interfaces import StoreUnavailable
 from apigateway.ports.memory_store import MemoryStore
 from apigateway.wire.headers import Headers
 from apigateway.wire.message import Response
-
-T = TypeVar("T")
 
 RETRY_AFTER = ((b"retry-after", b"1"),)
 REPLAYED = (b"idempotent-replayed", b"true")
@@ -93,7 +94,7 @@ class Config(CallerSettings, StoreFailureSettings):
         default=("POST", "PATCH"), min_length=1, description="Requests that are looked at."
     )
     by: By = Field(
-        default="consumer",
+        default="subject",
         description="Whose a key is: api, consumer, subject, ip, header:NAME or {expression}, or a list of these.",
     )
     keep: Duration = Field(default=86400.0, ge=1.0, le=31 * 86400.0, description="How long an answer is kept.")
@@ -245,28 +246,31 @@ class Idempotency:
                 return self._known(claim, self._own.get(claim.key) or b"")
             self._hold(exchange, claim)
             return None
+        try:
+            added = claim.store.add(claim.key, claim.octets, self._config.lease)
+        except StoreUnavailable as error:  # it was not even asked
+            return self._without_store(exchange, claim, error)
         # From now on it may be there, whether or not an answer is ever heard.
         self._running[exchange] = claim
-        return self._asked(exchange, claim)
+        return self._asked(exchange, claim, added)
 
-    async def _asked(self, exchange: Exchange, claim: Claim) -> Verdict:
-        """Ask a store that is elsewhere."""
+    async def _asked(self, exchange: Exchange, claim: Claim, added: bool | Awaitable[bool]) -> Verdict:
+        """What a store that is elsewhere says."""
         try:
-            for _ in range(2):
-                if await _answer(claim.store.add(claim.key, claim.octets, self._config.lease)):
-                    self._hold(exchange, claim)
-                    return None
-                kept = await _answer(claim.store.get(claim.key))
-                if kept is not None:
-                    del self._running[exchange]
-                    return self._known(claim, kept)
-                # It ended between the two: claim it again.
+            claimed = await now_or_later(added)
+            kept = None if claimed else await now_or_later(claim.store.get(claim.key))
+            if not claimed and kept is None:
+                # What was there ended between the two.
+                claimed = await now_or_later(claim.store.add(claim.key, claim.octets, self._config.lease))
         except StoreUnavailable as error:
             del self._running[exchange]
             self._claims.free(claim)
             return self._without_store(exchange, claim, error)
+        if claimed:
+            self._hold(exchange, claim)
+            return None
         del self._running[exchange]
-        raise Fault(KEY_IN_USE, headers=RETRY_AFTER)
+        return self._known(claim, kept or b"")
 
     def _without_store(self, exchange: Exchange, claim: Claim, error: StoreUnavailable) -> Verdict:
         if not self._without.goes_on(exchange, error):
@@ -309,14 +313,13 @@ class Idempotency:
         )
 
 
-async def _answer(answer: T | Awaitable[T]) -> T:
-    return await answer if isinstance(answer, Awaitable) else answer
-
-
 def _fingerprint(exchange: Exchange) -> str:
-    """What makes two requests the same: method, target and body."""
+    """What makes two requests the same: method, host, target and body."""
     request = exchange.request
-    digest = hashlib.sha256(b"%b %b\n" % (request.method, request.target))
+    digest = hashlib.sha256(b"%b %b %b\n" % (request.method, request.authority.lower(), request.target))
+    if exchange.identity is None:
+        # Of callers that only the upstream tells apart, who share an address, none is given another's answer.
+        digest.update(b"%b\n" % (request.headers.get(b"authorization") or b""))
     if request.body is not None:
         digest.update(request.body.data)
     return digest.hexdigest()
@@ -326,6 +329,8 @@ def _nothing_sent(exchange: Exchange) -> bool:
     """Whether it is sure that no upstream has seen the request."""
     if not exchange.attempts:
         return True
+    if exchange.lost:
+        return False
     return exchange.attempts == 1 and exchange.fault is not None and exchange.fault.kind in NOTHING_SENT
 
 
@@ -338,6 +343,7 @@ KIND = kind(
 )
 
 _KEY = ("Idempotency-Key", '"8e03978e-40d5-43dd-bc93-6894a57f9324"')
+_OWN = ("X-Request-Key", "k-1")
 _MADE = (201, (("Content-Type", "application/json"), ("Location", "/orders/7"), ("Set-Cookie", "s=1")), b'{"order": 7}')
 _OTHER = (201, (("Location", "/orders/8"),), b'{"order": 8}')
 
@@ -375,6 +381,16 @@ EXAMPLES = (
             Call(method="POST", headers=(_KEY,), upstream=_MADE, status=201, sent=True),
             Call(method="POST", headers=(_KEY,), upstream=_OTHER, status=201, sent=False),
             Call(method="POST", headers=(_KEY,), after=86401.0, upstream=_OTHER, status=201, sent=True),
+        ),
+    ),
+    Example(
+        "Of a field with another name, by tenant, also what failed is kept",
+        {"header": "X-Request-Key", "by": "header:X-Tenant", "methods": ["PUT"], "keep_failures": True},
+        (
+            Call(method="PUT", headers=(_OWN, ("X-Tenant", "a")), upstream=(500, (), b""), status=500, sent=True),
+            Call(method="PUT", headers=(_OWN, ("X-Tenant", "a")), upstream=_MADE, status=500, sent=False),
+            Call(method="PUT", headers=(_OWN, ("X-Tenant", "b")), upstream=_MADE, status=201, sent=True),
+            Call(method="POST", headers=(_OWN, ("X-Tenant", "a")), upstream=_OTHER, status=201, sent=True),
         ),
     ),
 )

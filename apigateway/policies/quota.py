@@ -23,9 +23,8 @@ since nothing may be used that is not counted; `open` lets pass; `local` counts 
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
 from math import inf
-from typing import Literal, TypeVar
+from typing import Literal
 
 from pydantic import Field
 from zope.interface import implementer
@@ -40,17 +39,17 @@ from apigateway.flow.kinds import Call, Example, kind
 from apigateway.flow.limit_fields import LimitFields, whole_seconds
 from apigateway.flow.local_quotas import local_quotas
 from apigateway.flow.outcome import Outcome, Verdict
-from apigateway.flow.quotas_shown import Facts, IKeepsQuotas
-from apigateway.flow.rule_names import either_or, unique_names
+from apigateway.flow.quotas_shown import IKeepsQuotas, usage_facts
+from apigateway.flow.rule_names import either_or, named_tiers, unique_names
 from apigateway.flow.services import Services
+from apigateway.flow.store_calls import now_or_later
 from apigateway.flow.tiers import TierMatch, consumers_named, tier_finder
 from apigateway.flow.whose import By, CallerSettings, check_by, whose
 from apigateway.flow.without_store import StoreFailureSettings, WithoutStore
-from apigateway.ports.interfaces import Decision, IQuotaStore, Quota, StoreUnavailable, Usage
-
-T = TypeVar("T")
+from apigateway.ports.interfaces import Decision, Facts, IQuotaStore, Quota, StoreUnavailable, Usage
 
 MOST = 1_000_000_000
+RESET = "quota-reset"
 
 
 class Rule(Settings):
@@ -109,7 +108,7 @@ class Config(Quotas, CallerSettings, StoreFailureSettings):
 class Counted:
     """One rule of a tier (""), or of everybody else, ready to be counted."""
 
-    __slots__ = ("by", "full_name", "name", "prefix", "quota", "tier", "whose", "windows")
+    __slots__ = ("full_name", "name", "prefix", "quota", "tier", "whose", "windows")
 
     def __init__(self, rule: Rule, name: str, tier: str, config: Config, services: Services) -> None:
         self.quota, self.name, self.tier = rule, name, tier
@@ -150,9 +149,9 @@ class QuotaPolicy:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._rules = _named_rules(config)
-        self._tiers = _named_tiers(config)
+        self._tiers = named_tiers(config.tiers, _named_rules)
         check_cost(config.cost)
-        for rule, _ in (*self._rules, *(named for _, rules in self._tiers for named in rules)):
+        for rule, _ in (*self._rules, *(named for *_, rules in self._tiers for named in rules)):
             check_by(rule.by)
             if isinstance(config.cost, int) and rule.limit < config.cost:
                 raise ValueError("cost is more than a limit: no request could ever pass")
@@ -170,6 +169,8 @@ class QuotaPolicy:
         self._metrics = services.metrics
         self._wall = services.clock.wall
         self._prefix = f"{services.environment}/{services.place}/"
+        self._tell = services.notices.tell
+        self._unhear = services.notices.hear(RESET, self._heard)
         self._step = services.place.rpartition("/")[2]
         self._slot = Slot(f"quota {services.place}", "how the quotas stand")
 
@@ -177,10 +178,7 @@ class QuotaPolicy:
             return CountedTier([Counted(rule, name, tier, config, services) for rule, name in rules], config)
 
         everybody = tier_of(self._rules, "")
-        named = [
-            (tier.match, tier_of(rules, name))
-            for tier, (name, rules) in zip(config.tiers, self._tiers, strict=True)
-        ]
+        named = [(tier.match, tier_of(rules, name)) for name, tier, rules in self._tiers]
         self._tier_of: Callable[[Exchange], CountedTier] = tier_finder(named, everybody)
         every = [each for tier in (everybody, *(tier for _, tier in named)) for each in tier.counted]
         self._by_name = {each.full_name: each for each in every}
@@ -189,25 +187,33 @@ class QuotaPolicy:
 
     def close(self) -> None:
         """Counters stay: they are what was agreed on."""
+        self._unhear()
+
+    def _heard(self, body: bytes) -> None:
+        """A worker reset a counter."""
+        key = body.decode("utf-8", "replace")
+        if self._local.until and key.startswith(self._prefix):
+            self._local.reset(key)
 
     def on_request(self, exchange: Exchange) -> Outcome:
         """Take from every quota, or refuse."""
         tier = self._tier_of(exchange)
         cost = self._cost if self._cost_of is None else self._cost_of(exchange)
         quotas = tier.quotas(exchange, self._wall())
-        own = self._local.also(quotas, cost)
-        if own is not None and not own.granted:
-            self._without.note(exchange)
-            self._decided(exchange, tier, own)
+        if self._local.until:
+            refusal = self._local.refusal(quotas, cost)
+            if refusal is not None:
+                self._without.note(exchange)
+                self._decided(exchange, tier, refusal)
         try:
             answer = self._store.consume(quotas, cost)
         except StoreUnavailable as error:
-            self._without_store(exchange, tier, own or (quotas, cost), error)
+            self._without_store(exchange, tier, quotas, cost, error)
             return None
-        if isinstance(answer, Decision):
-            self._decided(exchange, tier, answer)
-            return None
-        return self._awaited(exchange, tier, own or (quotas, cost), answer)
+        if not isinstance(answer, Decision):
+            return self._awaited(exchange, tier, quotas, cost, answer)
+        self._counted_by_store(exchange, tier, quotas, cost, answer)
+        return None
 
     def on_response(self, exchange: Exchange) -> Outcome:
         """Tell how the quotas stand."""
@@ -225,24 +231,28 @@ class QuotaPolicy:
     # ---- the decision
 
     async def _awaited(
-        self, exchange: Exchange, tier: CountedTier, own: Decision | tuple[list[Quota], int],
-        answer: Awaitable[Decision],
+        self, exchange: Exchange, tier: CountedTier, quotas: Sequence[Quota], cost: int, answer: Awaitable[Decision]
     ) -> Verdict:
         try:
             decision = await answer
         except StoreUnavailable as error:
-            self._without_store(exchange, tier, own, error)
+            self._without_store(exchange, tier, quotas, cost, error)
         else:
-            self._decided(exchange, tier, decision)
+            self._counted_by_store(exchange, tier, quotas, cost, decision)
         return None
 
-    def _without_store(
-        self, exchange: Exchange, tier: CountedTier, own: Decision | tuple[list[Quota], int], error: StoreUnavailable
+    def _counted_by_store(
+        self, exchange: Exchange, tier: CountedTier, quotas: Sequence[Quota], cost: int, decision: Decision
     ) -> None:
-        """own: what this worker has decided for itself already, or what it is to decide over."""
+        if self._local.until and decision.granted:
+            decision = self._local.also(quotas, cost, decision)
+        self._decided(exchange, tier, decision)
+
+    def _without_store(
+        self, exchange: Exchange, tier: CountedTier, quotas: Sequence[Quota], cost: int, error: StoreUnavailable
+    ) -> None:
         if self._without.goes_on(exchange, error):
-            decision = own if isinstance(own, Decision) else self._local.use(*own)
-            self._decided(exchange, tier, decision)
+            self._decided(exchange, tier, self._local.use(quotas, cost))
 
     def _decided(self, exchange: Exchange, tier: CountedTier, decision: Decision) -> None:
         self._metrics.limit_decision(exchange.api, exchange.route, self._step, decision.granted)
@@ -267,18 +277,23 @@ class QuotaPolicy:
 
     async def usage(self, key: str, most: int) -> list[Facts]:
         if key:
-            counted = self._named_in(key)
-            counted.windows.move_to(self._wall())
-            asked = [Quota(self._prefix + key, counted.quota.limit, counted.windows.edges)]
-            found = await _now_or_later(self._store.usage(asked))
+            rule = self._named_in(key).quota
+            # Windows of its own: those of requests are moved by requests, which make the fields anew then.
+            windows = CalendarWindows(rule.per, zone_named(self._config.zone))
+            windows.move_to(self._wall())
+            asked = [Quota(self._prefix + key, rule.limit, windows.edges)]
+            found = await now_or_later(self._store.usage(asked))
         else:
-            found = await _now_or_later(self._store.used_by(self._prefix, most))
+            found = await now_or_later(self._store.used_by(self._prefix, most))
         shown = (self._shown(usage) for usage in found)
         return sorted((facts for facts in shown if facts is not None), key=lambda facts: str(facts["key"]))
 
     async def reset(self, key: str) -> bool:
         self._named_in(key)
-        return await _now_or_later(self._store.reset(self._prefix + key))
+        done = await now_or_later(self._store.reset(self._prefix + key))
+        # What workers hold of a time without the store is forgotten, too.
+        self._tell(RESET, (self._prefix + key).encode("utf-8", "replace"))
+        return done
 
     def _named_in(self, key: str) -> Counted:
         name, slash, _ = key.partition("/")
@@ -292,19 +307,7 @@ class QuotaPolicy:
         counted = self._by_name.get(key.partition("/")[0])
         if counted is None:
             return None
-        limit = counted.quota.limit
-        return {
-            "key": key, "rule": counted.full_name, "limit": limit, "used": usage.used,
-            "remaining": max(0, limit - usage.used),
-            "begins": self._date(usage.begins) if usage.ends is not None else None, "ends": self._date(usage.ends),
-        }
-
-    def _date(self, wall: float | None) -> str | None:
-        return None if wall is None else datetime.fromtimestamp(wall, zone_named(self._config.zone)).isoformat()
-
-
-async def _now_or_later(answer: T | Awaitable[T]) -> T:
-    return await answer if isinstance(answer, Awaitable) else answer
+        return usage_facts(usage, key, counted.full_name, counted.quota.limit, zone_named(self._config.zone))
 
 
 def _refusal(names: Sequence[str], decision: Decision) -> Fault:
@@ -317,17 +320,6 @@ def _refusal(names: Sequence[str], decision: Decision) -> Fault:
 
 
 # ---- rules, each with a name
-
-
-def _named_tiers(config: Config) -> list[tuple[str, list[tuple[Rule, str]]]]:
-    names = unique_names([(tier.name, str(number)) for number, tier in enumerate(config.tiers, start=1)], "tiers")
-    tiers = []
-    for number, (name, tier) in enumerate(zip(names, config.tiers, strict=True), start=1):
-        try:
-            tiers.append((name, _named_rules(tier)))
-        except ValueError as error:
-            raise ValueError(f"tiers: number {number}: {error}") from None
-    return tiers
 
 
 def _named_rules(quotas: Quotas) -> list[tuple[Rule, str]]:

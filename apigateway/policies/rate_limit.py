@@ -43,6 +43,7 @@ from apigateway.flow.kinds import Call, Example, kind
 from apigateway.flow.limit_fields import LimitFields, whole_seconds
 from apigateway.flow.local_counts import local_counts
 from apigateway.flow.outcome import Outcome, Verdict
+from apigateway.flow.rule_names import either_or, named_tiers, unique_names
 from apigateway.flow.services import Services
 from apigateway.flow.tiers import TierMatch, consumers_named, tier_finder
 from apigateway.flow.whose import By, CallerSettings, Whose, by_name, check_by, whose
@@ -136,7 +137,7 @@ class RateLimit:
     def __init__(self, config: Config) -> None:
         self._config = config
         self._rules = _named(config)
-        self._tiers = _named_tiers(config)
+        self._tiers = named_tiers(config.tiers, _named)
         check_cost(config.cost)
         for rule in (*self._rules, *(rule for _, _, rules in self._tiers for rule in rules)):
             check_by(rule.by)
@@ -162,7 +163,7 @@ class RateLimit:
         self._cost_of = cost_of(config.cost, services)
         self._tier_of: Callable[[Exchange], Counted] | None = None
         if self._tiers:
-            tiers = [(match, Counted(rules, f"@{name}", config, services)) for name, match, rules in self._tiers]
+            tiers = [(tier.match, Counted(rules, f"@{name}", config, services)) for name, tier, rules in self._tiers]
             self._tier_of = tier_finder(tiers, self._counted)
         self._varies = self._tier_of is not None or self._cost_of is not None
 
@@ -259,39 +260,13 @@ def _refusal(names: Sequence[str], standings: Sequence[Standing]) -> Fault:
 # ---- rules, each with a name
 
 
-def _named_tiers(config: Config) -> list[tuple[str, TierMatch, tuple[Rule, ...]]]:
-    tiers = []
-    for number, tier in enumerate(config.tiers, start=1):
-        try:
-            tiers.append((tier.name or str(number), tier.match, _named(tier)))
-        except ValueError as error:
-            raise ValueError(f"tiers: number {number}: {error}") from None
-    if len({name for name, _, _ in tiers}) < len(tiers):
-        raise ValueError("tiers: two of them have one name")
-    return tiers
-
-
 def _named(limits: Limits) -> tuple[Rule, ...]:
-    named: list[Rule] = []
-    for number, rule in enumerate(_rules(limits), start=1):
-        name = rule.name or by_name(rule.by)
-        if rule.name is None and any(name == other.name for other in named):
-            name = f"{name}-{number}"
-        named.append(rule.model_copy(update={"name": name}))
-    if len({rule.name for rule in named}) < len(named):
-        raise ValueError("rules: two of them have one name")
-    return tuple(named)
-
-
-def _rules(limits: Limits) -> tuple[Rule, ...]:
-    if limits.rules:
-        if limits.limit is not None or limits.per is not None:
-            raise ValueError("give limit and per, or rules, not both")
-        return limits.rules
-    if limits.limit is None or limits.per is None:
-        raise ValueError("give limit and per, or rules")
-    per = format_duration(limits.per)
-    return (Rule.model_validate({"limit": limits.limit, "per": per, "by": limits.by}),)
+    rules = limits.rules
+    if not either_or((limits.limit, limits.per), rules):
+        per = format_duration(limits.per or 0.0)
+        rules = (Rule.model_validate({"limit": limits.limit, "per": per, "by": limits.by}),)
+    names = unique_names([(rule.name, by_name(rule.by)) for rule in rules], "rules")
+    return tuple(rule.model_copy(update={"name": name}) for rule, name in zip(rules, names, strict=True))
 
 
 KIND = kind("rate-limit", config=Config, policy=RateLimit, guards=True)

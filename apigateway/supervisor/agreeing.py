@@ -55,12 +55,14 @@ class _Preparation:
 
 @dataclass(slots=True)
 class _Take:
-    """A configuration that is tried. late: the slots of who did not prepare it in time."""
+    """A configuration that is tried. late: the slots of who did not prepare it in time. swapping: who was told to
+    serve it, and did not say yet that it does."""
 
     wanted: Running
-    decided: Deferred[list[str]]
+    over: Deferred[list[str]]
     problems: list[str] = field(default_factory=list)
     late: list[int] = field(default_factory=list)
+    swapping: set[Member] = field(default_factory=set)
 
     def refusals(self, anybody: bool) -> list[str]:
         """Why it is not taken; nothing where it is."""
@@ -78,8 +80,8 @@ class Agreement:
       committing  a Commit, until its Committed
 
     Both, where a Prepare follows a Commit at once. During a take nobody is caught up: that comes when it is decided,
-    for whoever does not say by then that it serves what all do. A member whose vote is late is told to let go of what
-    it prepares, and lives: it carries traffic.
+    for whoever does not say by then that it serves what all do. It is over when all that were told to swap have done
+    so. A member whose vote is late is told to let go of what it prepares, and lives: it carries traffic.
 
     running: what is served first. members: gives those that have a process.
     """
@@ -93,18 +95,20 @@ class Agreement:
         self._preparing: dict[Member, _Preparation] = {}
         self._committing: dict[Member, int] = {}
         self._take: _Take | None = None
+        # Decided, and not over.
+        self._taken: _Take | None = None
 
     def take(self, body: bytes) -> Deferred[list[str]]:
         """Have all that are there serve a configuration, or none: fires with what is wrong, nothing where it is served.
         One at a time."""
-        assert self._take is None
+        assert self._take is None and self._taken is None
         self._tried += 1
         take = self._take = _Take(Running(self._tried, body), Deferred())
         for member in self._members():
             if member.accepting:
                 self._prepare(member, take.wanted)
         self._decide()
-        return take.decided
+        return take.over
 
     # ---- told of members
 
@@ -133,12 +137,14 @@ class Agreement:
         """It did what the Commit said, if it could; `number` of the member is what it serves now."""
         if self._committing.get(member) == number:
             del self._committing[member]
+            self._swapped(member)
         self.is_there(member)
 
     def away(self, member: Member) -> None:
         """It is silent, or drains: nobody waits for it."""
         self._give_up(member)
         self._decide()
+        self._swapped(member)
 
     def gone(self, member: Member) -> None:
         """Its process is over."""
@@ -195,7 +201,8 @@ class Agreement:
         self._take = None
         problems = take.refusals(bool(self._preparing))
         if not problems:
-            self.running = take.wanted
+            self._taken, self.running = take, take.wanted
+            take.swapping.update(self._preparing)
         for member in list(self._preparing):
             if problems:
                 self._give_up(member)
@@ -203,4 +210,14 @@ class Agreement:
                 self._commit(member)
         for member in self._members():
             self.is_there(member)
-        take.decided.callback(problems)
+        if problems:
+            take.over.callback(problems)
+
+    def _swapped(self, member: Member) -> None:
+        """It serves what was taken, or nobody waits for it any more."""
+        taken = self._taken
+        if taken is not None:
+            taken.swapping.discard(member)
+            if not taken.swapping:
+                self._taken = None
+                taken.over.callback([])

@@ -33,10 +33,11 @@ END_MARGIN = 5.0
 
 
 class Slot:
-    """A place for one worker."""
+    """A place for one worker. leaving: one that was told to end, and drains while another has its place already."""
 
     def __init__(self) -> None:
         self.worker: RunningWorker | None = None
+        self.leaving: RunningWorker | None = None
         self.backoff = Backoff()
         self.restarts = 0
         self.was_ready = False
@@ -62,14 +63,12 @@ class Crew:
         self._first: Deferred[None] = Deferred()
         self._empty: Deferred[None] | None = None
         self._look = repeating(self._look_at_all)
-        self._looked = 0.0
 
     # ---- life
 
     def begin(self) -> Deferred[None]:
         """Begin all. Fires when each has been ready once; ConfigurationRefused where one could not provision, or dies
         again and again."""
-        self._looked = self._reactor.seconds()
         for number in range(len(self.slots)):
             self._begin(number)
         self._look.start(LOOK_EVERY, now=False)
@@ -124,7 +123,7 @@ class Crew:
     @property
     def workers(self) -> list[RunningWorker]:
         """Those that have a process."""
-        return [slot.worker for slot in self.slots if slot.worker is not None]
+        return [one for slot in self.slots for one in (slot.worker, slot.leaving) if one is not None]
 
     @property
     def accepting(self) -> list[RunningWorker]:
@@ -153,11 +152,21 @@ class Crew:
             case messages.Figures(body):
                 self.sum.tell(worker.id, body)
             case messages.Leaving():
-                self._is_away(worker)
+                self.left(worker)
 
     def left(self, worker: RunningWorker) -> None:
         """See Told."""
         self._is_away(worker)
+        self._succeed(worker)
+
+    def _succeed(self, worker: RunningWorker) -> None:
+        """Begin another one in the place of who was told to end: he drains as long as he may. Not a third one."""
+        slot = self.slots[worker.slot]
+        wanted = worker.told_to_end and not self.stopping and not self._gave_up
+        if wanted and slot.worker is worker and slot.leaving is None:
+            slot.worker, slot.leaving = None, worker
+            slot.restarts += 1
+            self._begin(worker.slot)
 
     def _is_away(self, worker: RunningWorker) -> None:
         """It is silent, or leaves: others accept for it, and nobody waits for it."""
@@ -197,11 +206,12 @@ class Crew:
     def ended(self, worker: RunningWorker, code: int) -> None:
         """See Told: begin another one in its place."""
         slot = self.slots[worker.slot]
-        if slot.worker is not worker:
-            return
-        slot.worker = None
         self.sum.gone(worker.id)
         self.agreement.gone(worker)
+        if slot.leaving is worker:
+            self._has_left(worker, slot, code)
+            return
+        slot.worker = None
         if self.stopping or self._gave_up:
             self._see_whether_empty()
             return
@@ -213,10 +223,18 @@ class Crew:
             return
         self._begin_again(worker, slot, pause, "error" if accident else "warn", code)
 
+    def _has_left(self, worker: RunningWorker, slot: Slot, code: int) -> None:
+        slot.leaving = None
+        self._tell_ended(worker, "warn", code, 0.0)
+        self._see_whether_empty()
+        if slot.worker is not None:
+            self._succeed(slot.worker)
+
+    def _tell_ended(self, worker: RunningWorker, level: str, code: int, pause: float) -> None:
+        self._events.event(level, "worker ended", slot=worker.slot, pid=worker.pid, status=code, again_in=pause)
+
     def _begin_again(self, worker: RunningWorker, slot: Slot, pause: float, level: str, code: int) -> None:
-        self._events.event(
-            level, "worker ended", slot=worker.slot, pid=worker.pid, status=code, again_in=pause
-        )
+        self._tell_ended(worker, level, code, pause)
         slot.restarts += 1
         slot.begins_at = self._reactor.seconds() + pause
         slot.timer = self._reactor.callLater(pause, self._begin, worker.slot)
@@ -237,19 +255,17 @@ class Crew:
     # ---- silence
 
     def _look_at_all(self) -> None:
-        now = self._reactor.seconds()
-        late, self._looked = now - self._looked - LOOK_EVERY, now
-        if late > LOOK_EVERY:
-            return  # it is we who were stopped, and what they said meanwhile is not read yet
+        """Looks are counted, and not what the clock says: while this process is stopped, and its workers with it (a
+        container that is paused), nobody can be heard."""
         for worker in self.workers:
-            self._look_at(worker, now - worker.heard)
+            worker.watched += LOOK_EVERY
+            self._look_at(worker, worker.watched - worker.heard)
 
     def _look_at(self, worker: RunningWorker, quiet: float) -> None:
-        now = self._reactor.seconds()
         if quiet > KILL_AFTER:
             self._kill(worker, "silent worker is killed", quiet)
-        elif worker.state == "starting" and now - worker.began > KILL_AFTER:
-            self._kill(worker, "worker is killed, since it does not come to serve", now - worker.began)
+        elif worker.state == "starting" and worker.watched > KILL_AFTER:
+            self._kill(worker, "worker is killed, since it does not come to serve", worker.watched)
         elif quiet > SILENT_AFTER and worker.state == "ready" and not worker.silent:
             worker.silent = True
             self._events.event("error", "worker is silent, others accept for it", slot=worker.slot, pid=worker.pid)

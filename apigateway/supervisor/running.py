@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import subprocess
 from collections.abc import Callable
@@ -45,8 +43,9 @@ class RunningWorker:
     """state: starting, ready, or leaving (it drains, or nothing is heard of it any more); `silent` beside that.
 
     id: of this process among all that were ever begun. number, digest: of the configuration that it says it serves.
-    began, heard: when that was, and when it last said something, monotonic seconds. told_to_end: by us, or as it says
-    by somebody else: then its end is no accident. problems: why it could not start.
+    began: when that was, monotonic seconds. watched: how many of them somebody has listened to it; heard: how many of
+    these, when it last said something. told_to_end: by us, or as it says by somebody else: then its end is no accident.
+    problems: why it could not start.
     """
 
     def __init__(self, id: int, slot: int, reactor: Any, loop: Any, told: Told) -> None:
@@ -58,7 +57,8 @@ class RunningWorker:
         self.digest = ""
         self.problems: list[str] = []
         self.accepts: list[int] = []
-        self.began = self.heard = reactor.seconds()
+        self.began = reactor.seconds()
+        self.watched = self.heard = 0.0
         self._reactor, self._loop, self._told_to = reactor, loop, told
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Channel | None = None
@@ -137,13 +137,13 @@ class RunningWorker:
 
     def kill(self) -> None:
         """End it at once."""
-        if self._process is not None and self._process.returncode is None:
-            os.kill(self.pid, signal.SIGKILL)
+        if self._process is not None:
+            self._process.kill()  # nothing where it is over already
 
     # ---- told by it
 
     def _received(self, message: messages.Message) -> None:
-        self.heard = self._reactor.seconds()
+        self.heard = self.watched
         match message:
             case messages.Answer():
                 self._answered(message)

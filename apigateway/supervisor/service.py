@@ -152,6 +152,7 @@ class SupervisorService(ProgramService):
             "waiting" if slot.worker is None else "silent" if slot.worker.silent else slot.worker.state
             for slot in self.crew.slots
         )
+        states["leaving"] += sum(slot.leaving is not None for slot in self.crew.slots)
         return [
             *(Reading("workers", (state,), float(states[state]))
               for state in ("ready", "starting", "leaving", "silent", "waiting")),

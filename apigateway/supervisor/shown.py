@@ -13,6 +13,7 @@ from apigateway.config.model import Configuration
 from apigateway.config.revision import withheld
 from apigateway.ports.interfaces import IClock, IWorker, Unavailable
 from apigateway.supervisor.crew import Crew, Slot
+from apigateway.supervisor.running import RunningWorker
 
 
 @implementer(IWorker)
@@ -41,12 +42,15 @@ class ShownCrew:
         return (True, "") if self._crew.accepting else (False, "no worker is ready")
 
     async def status(self) -> dict[str, Any]:
-        """As of one worker, and `workers`: each with slot, pid, state, revision."""
+        """As of one worker, and `workers`: each with slot, pid, state, revision; those that drain beside their
+        successors are the last."""
         ready, why = self.ready()
         try:
-            told = {worker.slot: status for worker, status in await self._crew.ask_all("status")}
+            answers = await self._crew.ask_all("status")
         except Unavailable:
-            told = {}  # which is what this shows then
+            answers = []  # which is what this shows then
+        told = {worker.id: status for worker, status in answers}
+        slots = list(enumerate(self._crew.slots))
         return {
             "version": __version__,
             "environment": self._running().environment,
@@ -57,22 +61,26 @@ class ShownCrew:
             "exchanges_running": sum(status["exchanges_running"] for status in told.values()),
             "revisions_in_use": max((status["revisions_in_use"] for status in told.values()), default=0),
             "last_reload": self._last_reload(),
-            "state": merged_state([(slot, status["state"]) for slot, status in told.items()]),
+            "state": merged_state([(worker.slot, status["state"]) for worker, status in answers]),
             "listeners": merged_listeners([status["listeners"] for status in told.values()]),
             "unverified_upstreams": [
                 upstream.name for upstream in self._running().upstreams if not upstream.tls.verify
             ],
             "workers": [
-                self._worker(number, slot, told.get(number)) for number, slot in enumerate(self._crew.slots)
+                *(self._worker(number, slot, slot.worker, told) for number, slot in slots),
+                *(self._worker(number, slot, slot.leaving, told) for number, slot in slots if slot.leaving),
             ],
         }
 
-    def _worker(self, number: int, slot: Slot, status: dict[str, Any] | None) -> dict[str, Any]:
-        worker, now = slot.worker, self._now()
+    def _worker(
+        self, number: int, slot: Slot, worker: RunningWorker | None, told: dict[int, dict[str, Any]]
+    ) -> dict[str, Any]:
+        now = self._now()
         shown: dict[str, Any] = {"slot": number, "restarts": slot.restarts}
         if worker is None:
             begins_in = round(max(0.0, slot.begins_at - now), 3)
             return {**shown, "pid": None, "state": "waiting", "begins_in_seconds": begins_in}
+        status = told.get(worker.id)
         return {
             **shown,
             "pid": worker.pid,

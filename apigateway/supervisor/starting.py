@@ -23,8 +23,6 @@ def make_service(
     """
     checked, parts = checked_to_serve(path, use_last_good=last_good)
     setting = Setting(path, checked, parts, inherited, PidFile(twistd_options))
-    # Here is where a step whose state is to be shared by all workers is refused with several of them and a state of
-    # "memory:", once there is another kind of state to choose.
     workers = number_of(setting.configuration.workers)
     return SupervisorService(reactor, setting, workers) if workers > 1 else GatewayService(reactor, setting)
 

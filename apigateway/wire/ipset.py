@@ -38,13 +38,14 @@ def unmapped(address: Address) -> Address:
 
 @lru_cache(_MOST_ANSWERS)
 def network_of(ip: str, ipv6_prefix: int) -> str:
-    """The IPv6 network that an address belongs to ("2001:db8::/64"); an IPv4 address, and what is none, as it is.
+    """The IPv6 network that an address belongs to ("2001:db8::/64"); an IPv4 address, an IPv4-mapped one as IPv4, and
+    what is none, as it is.
 
     An IPv6 client has a whole network to call from (RFC 6177), an IPv4 client one address.
     """
     address = parse_address(ip)
     if not isinstance(address, IPv6Address):
-        return ip
+        return ip if address is None else str(address)
     return str(IPv6Network((int(address), ipv6_prefix), strict=False))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import resource
 import socket
@@ -95,6 +96,41 @@ async def test_reopen_that_fails_stays_with_the_old_file(path: Path) -> None:
     await file.close()
     assert moved.read_bytes() == b"one\ntwo\n"
     assert file.lost == 0
+
+
+@ensureDeferred
+async def test_a_file_that_cannot_be_closed_well_ends_no_log(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = file_at(path)
+    close = os.close
+
+    def refused(descriptor: int) -> None:
+        close(descriptor)
+        monkeypatch.setattr(os, "close", close)
+        raise OSError(errno.EDQUOT, "Disk quota exceeded")
+
+    file.write(b"one\n")
+    await until(path.exists)
+    monkeypatch.setattr(os, "close", refused)
+    file.reopen()
+    await until(lambda: os.close is close)
+    file.write(b"two\n")
+    await file.close()
+    assert (path.read_bytes(), file.lost) == (b"one\ntwo\n", 0)
+
+
+@ensureDeferred
+async def test_a_standard_output_that_is_closed_costs_lines_and_no_more() -> None:
+    file = file_at("-", shared=True)
+    kept = os.dup(1)
+    os.close(1)
+    try:
+        for _ in range(2):
+            file.write(b"x" * 9999 + b"\n")
+        await file.close()
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)
+    assert file.lost == 2 and "Bad file descriptor" in file.trouble
 
 
 def test_a_path_that_cannot_be_opened_is_an_error_at_once(tmp_path: Path) -> None:

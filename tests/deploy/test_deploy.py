@@ -4,21 +4,20 @@ from __future__ import annotations
 
 import http.client
 import http.server
-import os
 import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import kubernetes_validate
 import pytest
-from manifests import configuration, container_stages, object_of, objects
+from manifests import DEPLOY, configuration, container_stages, object_of, objects
+from supervised import PATIENCE, until
 
 from apigateway.checking import check_file
 from apigateway.cli.main import main
@@ -26,7 +25,6 @@ from apigateway.config.load import load_file
 from apigateway.config.model import Configuration
 
 KUBERNETES = "1.32"
-PATIENCE = 60.0
 SECRETS = "/run/secrets/apigateway"
 
 
@@ -134,6 +132,8 @@ def test_the_container_runs_a_command_that_there_is_as_no_root() -> None:
 def test_the_container_copies_what_there_is() -> None:
     first, last = container_stages()
     assert first[0].rest.endswith(" AS build")
+    sources = [source for one in first if one.word == "COPY" for source in one.rest.split()[:-1]]
+    assert all(any(DEPLOY.parent.glob(source)) for source in sources)
     copies = [one.rest.split() for one in last if one.word == "COPY"]
     assert [copy[0] for copy in copies] == ["--from=build"]
     assert f"--wheel-dir {copies[0][1]} " in " ".join(one.rest for one in first if one.word == "RUN")
@@ -177,13 +177,6 @@ def status(folder: Path, name: str, path: str) -> int:
         connection.close()
 
 
-def until(holds: Callable[[], bool], what: str) -> None:
-    end = time.monotonic() + PATIENCE
-    while not holds():
-        assert time.monotonic() < end, what
-        time.sleep(0.02)
-
-
 def test_it_serves_without_its_redis_and_drains_when_told(tmp_path: Path, orders: int) -> None:
     file = written(
         tmp_path,
@@ -195,7 +188,7 @@ def test_it_serves_without_its_redis_and_drains_when_told(tmp_path: Path, orders
     )
     process = subprocess.Popen(
         [sys.executable, "-m", "apigateway.cli", "run", str(file), "--last-good"],
-        stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT, cwd=os.getcwd(),
+        stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT,
     )
     try:
         until(lambda: status(tmp_path, "management", "/readyz") == 200, "ready")

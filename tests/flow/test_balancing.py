@@ -105,6 +105,22 @@ def test_the_round_goes_on_over_a_reload_and_new_weights_hold_at_once() -> None:
     assert Counter(picks(heavier, 400)) == {"a": 300, "b": 100}
 
 
+@pytest.mark.parametrize("role", ["primary", "failover", "canary", "mirror"])
+def test_what_was_gained_by_much_larger_weights_is_not_made_up_for(role: str) -> None:
+    states = TargetStates()
+    settings = [target("a", 10_000, role), target("b", 1, role)]
+    if role != "primary":
+        settings.append(target("c"))
+    before = balancer(*settings, states=states)
+    named(before, "a").current, named(before, "b").current = -100_000, 100_000
+    after = balancer(*({**one, "weight": 1} for one in settings), states=states)
+    after.takes_over()
+    assert named(after, "a").current == named(after, "b").current == 0
+    named(after, "a").current, named(after, "b").current = -20, 20
+    after.takes_over()
+    assert (named(after, "a").current, named(after, "b").current) == (-20, 20)
+
+
 # ---- least connections (RC-O16)
 
 

@@ -117,6 +117,15 @@ def test_a_status_that_is_not_tried_again_is_the_answer(case):
     play.check()
 
 
+def test_an_answer_is_passed_on_where_nobody_is_left_to_be_asked():
+    """Here it opens the breaker of the only target: a retry would put our 503 in the place of its answer."""
+    breaker = {"failures": 1, "statuses": [429]}
+    play = Play(to("one", retry={"attempts": 3, "retry_on": [429]}, breaker=breaker))
+    play.run_freely("> GET /", "> one 429 0", "> one end")
+    assert play.client.head.status == 429 and play.exchange.fault is None
+    play.check()
+
+
 def test_the_number_of_attempts_is_the_limit():
     play = Play(to("one", "two", "three", retry={"attempts": 3}), kept=("one", "two", "three"))
     play.run_freely("> GET /", "> one failed connect-failure", "> two failed connect-failure")
@@ -270,6 +279,7 @@ def test_a_stale_connection_costs_a_get_nothing():
     """)
     assert play.exchange.attempts == 1
     assert play.driver.told == [("upstream", "one", "stale"), ("upstream", "one", "ok")]
+    assert play.exchange.lost
     assert next(iter(play.revision.live.upstreams["upstream"].places)).failures == 0
 
 
@@ -344,6 +354,14 @@ def test_failures_put_a_target_aside_and_a_limit_of_our_own_does_not():
         assert next(iter(play.revision.live.upstreams["upstream"].places)).failures == failures
         assert play.client.head.status == (502 if failures else 503)
         play.check()
+
+
+def test_a_retry_that_had_what_was_left_of_the_time_says_nothing_of_its_target():
+    play = Play(to("one", "two", timeouts={"total": "10s"}, retry={"retry_on": ["timeout"], "attempts": 3}), kept=BOTH)
+    play.run_freely("> GET /", "> wait 9.9", "> one failed timeout", "> wait 0.1", "> two failed timeout")
+    assert {state.name: state.failures for state in play.upstreams[0].places} == {"one": 1, "two": 0}
+    assert play.client.head.status == 504
+    play.check()
 
 
 def test_an_operator_is_told_when_a_target_is_put_aside():

@@ -55,7 +55,8 @@ def test_the_name_that_is_shown(service: str, name: str) -> None:
         ([record("a", 5), record("b", 1), record("c", 9)], {"b:8080": (1, 0), "a:8080": (1, 1), "c:8080": (1, 2)}),
         ([record("A"), record("a", port=81)], {"a:8080": (1, 0), "a:81": (1, 0)}),
         ([record("a", weight=2), record("a", weight=9)], {"a:8080": (200, 0)}),
-        ([record("no/host"), record("u@v"), record("b c"), record("fine_1.test")], {"fine_1.test:8080": (1, 0)}),
+        ([record("no/host"), record("u@v"), record("b c"), record("[::1]"), record("fine_1.test")],
+         {"fine_1.test:8080": (1, 0)}),
     ],
 )  # fmt: skip
 def test_records_as_targets(records: list[ServiceRecord], expected: dict[str, tuple[int, int]]) -> None:
@@ -75,6 +76,11 @@ def test_weights_share_the_traffic_and_follow_the_records() -> None:
     assert abs(counted["a:8080"] - 7000) <= 100 and abs(counted["b:8080"] - 3000) <= 100
     assert 1 <= counted["c:8080"] <= 100
     upstream.expand(0, [record("a", weight=1), record("b", weight=1)])
+    assert picks(upstream, 10) == {"a:8080": 5, "b:8080": 5}
+    # Weights that are much smaller hold at once, too.
+    upstream.expand(0, [record("a", weight=60_000), record("b", weight=1)])
+    picks(upstream, 30_000)
+    upstream.expand(0, [record("a"), record("b")])
     assert picks(upstream, 10) == {"a:8080": 5, "b:8080": 5}
 
 

@@ -14,13 +14,16 @@ from apigateway.flow.registry import Registry, discover
 
 OWN = {
     "api-key",
+    "client-ban",
     "concurrency-limit",
     "cors",
+    "idempotency",
     "ip-filter",
     "maintenance",
     "message-size",
     "mock",
     "problem-details",
+    "quota",
     "rate-limit",
     "redirect",
     "rewrite-path",

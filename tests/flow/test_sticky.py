@@ -47,7 +47,7 @@ class Client:
         """The name of the target that answered."""
         asked = exchange(f"place={self.cookie}") if self.cookie else exchange()
         assert one.sticky is not None
-        one.sticky.begin(asked)
+        one.sticky.begin(asked, NOW)
         state = one.pick(asked, now)
         if state is fails and state is not None:
             state = one.pick(asked, now, [state])
@@ -68,7 +68,7 @@ def named(one: Balancer, name: str) -> TargetState:
 
 def set_cookie(one: Balancer, asked: Exchange) -> list[str]:
     assert one.sticky is not None
-    one.sticky.begin(asked)
+    one.sticky.begin(asked, NOW)
     state = one.pick(asked, NOW)
     assert state is not None
     answer = Response(200, Headers())
@@ -101,10 +101,21 @@ def test_other_workers_and_later_revisions_read_it_and_others_do_not() -> None:
         assert other.sticky.target(begun(other, f"place={client.cookie}")) is None
 
 
+@pytest.mark.parametrize("cookies", ["place={dead}; place={alive}", "place=no; place={alive}; place={dead}"])
+def test_of_several_cookies_the_first_counts_that_leads_somewhere(cookies: str) -> None:
+    one = balancer()
+    clients = [Client(), Client()]
+    dead, alive = [client.ask(one) for client in clients]
+    named(one, dead).put_aside(NOW + 10, NOW, "test")
+    asked = begun(one, cookies.format(dead=clients[0].cookie, alive=clients[1].cookie))
+    assert one.pick(asked, NOW) is named(one, alive)
+    assert set_cookie(one, exchange(cookies.format(dead=clients[0].cookie, alive=clients[1].cookie))) == []
+
+
 def begun(one: Balancer, *cookies: str) -> Exchange:
     asked = exchange(*cookies)
     assert one.sticky is not None
-    one.sticky.begin(asked)
+    one.sticky.begin(asked, NOW)
     return asked
 
 

@@ -72,6 +72,20 @@ def test_a_share_of_failures_puts_a_target_aside() -> None:
     assert ("a", "back") in play.changes
 
 
+def test_what_was_begun_before_and_fails_meanwhile_does_not_count_when_it_is_back() -> None:
+    play = Play(balancer(target("a"), target("b"), health=passive(window="1m")))
+    early = [begun for begun in (play.begin() for _ in range(80)) if begun is not None]
+    for state, ticket in early:
+        play.end(state, ticket, 503 if state.name == "a" else 200)
+    assert play.changes == [("a", "aside")]
+    play.now += 10
+    play.asks(20)
+    play.ask(a=503)
+    play.ask(a=503)
+    assert play.changes == [("a", "aside"), ("a", "back")]
+    assert play.asks(10)["a"] == 5
+
+
 def test_too_few_exchanges_and_old_ones_say_nothing() -> None:
     play = Play(balancer(target("a"), target("b"), health=passive()))
     for _ in range(9):

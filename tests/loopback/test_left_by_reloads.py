@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import itertools
+from collections import Counter
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any, cast
@@ -23,17 +24,29 @@ from apigateway.flow.plan import Plan
 from apigateway.flow.upstream import CompiledUpstream
 
 
+class Left:
+    """How many of a kind there are, those left out that other tests still hold."""
+
+    def __init__(self) -> None:
+        self._before = self._counts()
+
+    def __call__(self, *kinds: type) -> list[int]:
+        now = self._counts()
+        return [now[kind] - self._before[kind] for kind in kinds]
+
+    @staticmethod
+    def _counts() -> Counter[type]:
+        return Counter(map(type, gc.get_objects()))
+
+
 @pytest.fixture
-def no_collector() -> Iterator[None]:
-    """Objects go by counting references, or stay."""
+def left() -> Iterator[Left]:
+    """From now on objects go by counting references, or stay."""
+    gc.unfreeze()  # what reloads of other tests have frozen
     gc.collect()
     gc.disable()
-    yield
+    yield Left()
     gc.enable()
-
-
-def count(kind: type) -> int:
-    return sum(type(each) is kind for each in gc.get_objects())
 
 
 def settings_of(url: str, name: str, *, header: str = "X-Client") -> dict[str, Any]:
@@ -59,7 +72,7 @@ ONE = [1, 1, 2]
 
 
 @pytest_twisted.ensureDeferred
-async def test_it_goes_without_the_collector(stage: Stage, no_collector: None) -> None:
+async def test_it_goes_without_the_collector(stage: Stage, left: Left) -> None:
     origin = await stage.origin()
     gateway = await stage.serve(settings_of(origin.url, "r"))
     gc.unfreeze()  # what it began with is settled then, and has to go as well
@@ -68,12 +81,12 @@ async def test_it_goes_without_the_collector(stage: Stage, no_collector: None) -
         assert (await gateway.reload())["taken"]
         assert (await stage.ask("GET", "/")).status == 200
     # Once its exchanges are logged.
-    await until(lambda: [count(kind) for kind in KINDS] == ONE, "the newest alone is left")
+    await until(lambda: left(*KINDS) == ONE, "the newest alone is left")
 
 
 @pytest_twisted.ensureDeferred
 async def test_what_steers_an_upstream_goes_without_it_too(
-    stage: Stage, no_collector: None, monkeypatch: pytest.MonkeyPatch
+    stage: Stage, left: Left, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("STICKY", "0123456789abcdef")
     origin, copy = await stage.origin(), await stage.origin()
@@ -96,21 +109,21 @@ async def test_what_steers_an_upstream_goes_without_it_too(
         assert (await gateway.reload())["taken"]
         assert (await stage.ask("GET", "/")).status == 200
     # The upstream, and the one that copies are sent by.
-    await until(lambda: [count(kind) for kind in kinds] == [*ONE, 1, 2, 1], lambda: [count(kind) for kind in kinds])
+    await until(lambda: left(*kinds) == [*ONE, 1, 2, 1], lambda: left(*kinds))
     assert len(copy.asked) == 4
     await names.close()
 
 
 @pytest_twisted.ensureDeferred
 @pytest.mark.parametrize("header", ["not a name", "X-{"])
-async def test_what_was_refused_goes_without_it_too(stage: Stage, no_collector: None, header: str) -> None:
+async def test_what_was_refused_goes_without_it_too(stage: Stage, left: Left, header: str) -> None:
     origin = await stage.origin()
     gateway = await stage.serve(settings_of(origin.url, "r"))
     gc.unfreeze()
     for number in range(3):
         gateway.write(settings_of(origin.url, f"r{number}", header=header))
         assert not (await gateway.reload())["taken"]
-    await until(lambda: [count(kind) for kind in KINDS] == ONE, "what runs alone is left")
+    await until(lambda: left(*KINDS) == ONE, "what runs alone is left")
 
 
 @pytest_twisted.ensureDeferred

@@ -9,7 +9,7 @@ from toolkit.client import request
 from toolkit.origin import Asked, answering
 from toolkit.settings import api, upstream
 from toolkit.stage import Stage
-from toolkit.waiting import until
+from toolkit.waiting import turn, until
 
 
 async def page(stage: Stage) -> str:
@@ -82,3 +82,43 @@ async def test_ewma_leaves_who_is_slow_and_shows_what_it_knows(stage: Stage) -> 
     await waiting.answer()
     assert shown(stage)["targets"][0]["latency_seconds"] > 0
     assert 'apigateway_target_latency_seconds{target="o2",upstream="up"}' in await page(stage)
+
+
+@ensureDeferred
+async def test_the_time_that_a_client_takes_over_its_body_is_not_its_targets(stage: Stage) -> None:
+    origin = await stage.origin()
+    await serve(stage, origin, balance="ewma")
+
+    async def latency(ending: bytes) -> float | None:
+        client = await stage.client()
+        client.send(request("POST", "/", "Content-Length: 2") + b"x")
+        await until(lambda: shown(stage)["targets"][0]["active"] == 1)
+        await turn(1.0)
+        if ending:
+            client.send(ending)
+            assert (await client.answer()).status == 200
+        client.close()
+        await until(lambda: shown(stage)["targets"][0]["active"] == 0)
+        found: float | None = shown(stage)["targets"][0]["latency_seconds"]
+        return found
+
+    assert await latency(b"") is None  # it left, and nothing is known yet
+    known = await latency(b"y")
+    assert known is not None and known < 0.9
+
+
+@ensureDeferred
+async def test_slow_uploads_say_nothing_of_a_target(stage: Stage) -> None:
+    origin = await stage.origin()
+    settings = {"breaker": {"failures": 2, "open_for": "1h"}, "timeouts": {"total": "300ms"}}
+    await serve(stage, origin, **settings)
+    slow = [await stage.client() for _ in range(4)]
+    for client in slow:
+        client.send(request("POST", "/", "Content-Length: 1000") + b"x")
+    for client in slow:
+        answer = await client.answer()
+        assert (answer.status, answer.kind) == (408, "request-timeout")
+    assert shown(stage)["targets"][0]["breaker"]["state"] == "closed"
+    assert (await stage.ask("GET", "/")).status == 200
+    line = await stage.gateway.line()
+    assert line["fault"]["type"] == "request-timeout"

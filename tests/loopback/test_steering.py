@@ -195,6 +195,59 @@ async def test_a_reload_lets_copies_end(stage: Stage) -> None:
 
 
 @ensureDeferred
+async def test_copies_for_a_mirror_whose_breaker_is_half_open_are_its_probes(stage: Stage) -> None:
+    one = await stage.origin(answering(200, b"one"), name="one")
+    copy = await stage.origin(answering(503), name="copy")
+    breaker = {"failures": 3, "open_for": "300ms"}
+    await stage.serve(over(one, copy, roles=("mirror",), breaker=breaker))
+    clients = [await stage.client() for _ in range(20)]
+
+    def state() -> str:
+        return str(shown(stage)["targets"][1]["breaker"]["state"])
+
+    async def all_at_once() -> None:
+        for client in clients:
+            client.send(request("GET", "/"))
+        assert {(await client.answer()).status for client in clients} == {200}
+
+    while state() != "open":
+        await all_at_once()
+    await until(lambda: shown(stage)["mirror"]["running"] == 0)
+    copy.script, copy.asked[:] = (lambda asked: None), []
+    await until(lambda: state() == "half-open")
+    await all_at_once()
+    await until(lambda: shown(stage)["mirror"]["running"] == 1)
+    assert len(copy.asked) == 1
+    assert shown(stage)["mirror"]["unusable"] >= 19
+
+
+@ensureDeferred
+async def test_nobody_passes_what_he_asks_for_off_as_a_copy(stage: Stage) -> None:
+    one, copy = await mirrored(stage, script=answering(200))
+    assert (await stage.ask("GET", "/", "X-Mirrored: 1", "X_Mirrored: 1")).status == 200
+    await until(lambda: copy.asked)
+    assert not one.last.get("x-mirrored") and not one.last.get("x_mirrored")
+    assert copy.last.get("x-mirrored") == "1"
+
+
+@ensureDeferred
+async def test_a_copy_is_framed_anew_and_waits_for_no_100(stage: Stage) -> None:
+    _, copy = await mirrored(stage, script=answering(200))
+    client = await stage.client()
+    await client.ask("HEAD", "/head")
+    client.send(request("PUT", "/wait", "Transfer-Encoding: chunked", "Expect: 100-continue", "Trailer: X-Sum"))
+    await client.past(b"100 Continue\r\n\r\n")
+    client.send(b"3\r\nabc\r\n2\r\nde\r\n0\r\nX-Sum: 5\r\n\r\n")
+    assert (await client.answer()).status == 200
+    await until(lambda: len(copy.asked) == 2 and copy.last.body)
+    by_target = {asked.target: asked for asked in copy.asked}
+    assert by_target["/head"].method == "HEAD"
+    copied = by_target["/wait"]
+    assert (copied.body, copied.get("expect"), copied.get("transfer-encoding")) == (b"abcde", None, "chunked")
+    assert shown(stage)["mirror"]["sent"] == 2
+
+
+@ensureDeferred
 async def test_upgrades_are_not_copied(stage: Stage) -> None:
     _, copy = await mirrored(stage)
     client = await stage.client()

@@ -154,6 +154,14 @@ def test_a_share_of_at_least_so_many(calling):
     assert ban.fails(3) == 2
 
 
+@pytest.mark.parametrize("percent", [1, 7, 14, 29, 57])
+def test_a_share_is_reached_exactly(calling, percent):
+    ban = calling(count=None, percent=f"{percent}%", minimum=100)
+    assert [ban.ask(200) for _ in range(100 - percent)] == [None] * (100 - percent)
+    assert ban.fails(percent) == percent
+    assert ban.ask(200).kind is BANNED
+
+
 def test_a_share_of_few_is_none(calling):
     ban = calling(count=None, percent="1%", minimum=20)
     assert ban.fails(19) == 19
@@ -258,6 +266,18 @@ def test_a_ban_of_which_nothing_was_heard_is_known_soon(bench, calling, remote, 
     assert ban.ask() is None  # not looked up again yet
     bench.clock.advance(1.1)
     assert ban.ask().headers == ((b"retry-after", b"599"),)
+
+
+def test_a_ban_lasts_also_where_the_clock_of_a_machine_is_ahead(bench, calling, remote, other_worker):
+    other = other_worker(hears=True)
+    assert calling(place="x").fails(3) == 3
+    bench.clock.set_wall(bench.clock.wall() + 3600.0)
+    for _ in range(59):
+        bench.clock.advance(10.0)
+        fault = other.ask()
+        assert (fault.kind, fault.headers) == (BANNED, ((b"retry-after", b"1"),))
+    bench.clock.advance(10.1)
+    assert other.ask() is None
 
 
 def test_scope_worker_never_asks_the_shared_store(calling, remote):

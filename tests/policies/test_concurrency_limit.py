@@ -199,14 +199,33 @@ def test_an_answer_that_is_late_leaves_no_place(running, remote):
     assert len(remote.named("release")) == 1
 
 
-def test_where_the_store_is_down_at_the_end_the_lease_ends_by_itself(bench, running, remote, exchange):
+@pytest.mark.parametrize("down", ["later", "at once"])
+def test_where_the_store_is_down_at_the_end_the_place_is_free_when_it_is_back(bench, running, remote, down):
+    limit = running(limit=500, lease="1h")
+    made = [limit.begin() for _ in range(500)]
+    remote.down = down
+    for each in made:
+        limit.end(each)
+    bench.clock.advance(10.0)
+    remote.down = ""
+    assert limit.begin() is None
+    released = len(remote.named("release"))
+    bench.clock.advance(0.5)
+    assert 0 < len(remote.named("release")) - released <= 200, "no crowd meets it"
+    bench.clock.advance(1.5)
+    assert [limit.begin() is not None for _ in range(501)] == [True] * 500 + [False]
+
+
+def test_where_the_store_is_down_for_longer_than_the_lease_that_ends_by_itself(bench, running, remote):
     limit = running(limit=1, lease="5s")
     made = limit.begin()
     remote.down = "later"
     limit.end(made)
-    remote.down = ""
-    assert limit.begin() is None
     bench.clock.advance(5.1)
+    remote.down = ""
+    asked = len(remote.asked)
+    bench.clock.advance(5.0)
+    assert len(remote.asked) == asked and bench.timers.waiting() == []
     assert limit.begin()
 
 

@@ -16,6 +16,7 @@ from apigateway.flow.faults import (
     KEY_MISSING,
     KEY_REUSED,
     RESPONSE_TIMEOUT,
+    STEP_TIMEOUT,
     UNAVAILABLE,
     UPSTREAM_RESET,
     Fault,
@@ -23,6 +24,7 @@ from apigateway.flow.faults import (
 from apigateway.flow.kept_answers import KeptAnswer, answer_octets, claim_octets, read_octets
 from apigateway.flow.outcome import Reply
 from apigateway.flow.steps import StepInfo, enforced
+from apigateway.ports.memory import MemoryStore
 from apigateway.testing import Gateway
 from apigateway.wire.headers import Headers
 from apigateway.wire.message import Response
@@ -36,12 +38,12 @@ class Sending:
     def __init__(self, policy, exchange) -> None:
         self.policy, self._exchange = policy, exchange
 
-    def begin(self, body=b"{}", headers=KEY, method="POST", consumer="", **how):
+    def begin(self, body=b"{}", headers=KEY, method="POST", consumer="", subject="", **how):
         """The exchange where it goes on; a Reply, or the kind of fault."""
         made = self._exchange(headers=headers, method=method, length=len(body), **how)
         made.request.body = Body(body, b"application/json")
-        if consumer:
-            made.put(IDENTITY, Identity(consumer=consumer))
+        if consumer or subject:
+            made.put(IDENTITY, Identity(consumer=consumer, subject=subject))
         found = self._outcome(made)
         if found is None:
             return made
@@ -105,6 +107,7 @@ def sending(request, bench, exchange):
         return Sending(bench.policy("idempotency", settings, place=place), exchange)
 
     yield make
+    bench.shared.release(bench)
     assert bench.timers.waiting() == []
 
 
@@ -117,6 +120,7 @@ def remote(bench, exchange):
 
     bench.store.make = make
     yield bench.store
+    bench.shared.release(bench)
     assert bench.timers.waiting() == []
 
 
@@ -139,6 +143,39 @@ def test_an_answer_without_a_body_is_kept_too(sending, status):
     send.whole(status, [(b"etag", b'"v"')])
     reply = send.begin()
     assert (reply.status, reply.body, reply.headers.get(b"etag")) == (status, b"", b'"v"')
+
+
+def test_another_host_is_another_target(sending):
+    send = sending(place="gateway/idempotency")
+    send.whole(host="one.test")
+    assert send.begin(host="One.test").body == b"made"
+    assert send.begin(host="two.test") is KEY_REUSED
+
+
+def test_who_only_the_upstream_tells_apart_is_not_given_another_s_answer(sending):
+    send = sending()
+    ada, bob = ([*KEY, ("Authorization", f"Bearer {name}")] for name in ("ada", "bob"))
+    send.whole(headers=ada)
+    assert send.begin(headers=ada).body == b"made"
+    assert send.begin(headers=bob) is KEY_REUSED and send.begin() is KEY_REUSED
+    # Whom the gateway knows may show another credential.
+    send.whole(headers=ada, consumer="acme")
+    assert send.begin(headers=bob, consumer="acme").body == b"made"
+
+
+def test_subjects_of_one_address_have_their_own_keys(sending, exchange):
+    send = sending()
+    send.whole(subject="ada", pieces=(b"ada's",))
+    send.whole(subject="bob", pieces=(b"bob's",))
+    assert [send.begin(subject=name).body for name in ("ada", "bob")] == [b"ada's", b"bob's"]
+
+
+def test_a_request_that_a_kept_connection_was_lost_with_may_have_arrived(sending):
+    send = sending()
+    made = send.begin()
+    made.lost = True
+    send.end(made, CONNECT_FAILED, 1)
+    assert send.begin() is KEY_IN_USE
 
 
 def test_while_the_first_one_runs_it_is_409(bench, sending):
@@ -469,17 +506,82 @@ def test_open_lets_pass(remote):
         send.end(made)
 
 
-def test_where_the_store_is_down_at_the_end_the_claim_ends_by_itself(bench, remote):
+@pytest.mark.parametrize("down", ["later", "at once"])
+def test_where_the_store_is_down_at_the_end_the_answer_is_kept_when_it_is_back(bench, remote, down):
+    send = remote.make(lease="30s")
+    made = send.begin()
+    remote.down = down
+    send.answer(made)
+    send.end(made)
+    bench.clock.advance(5.0)
+    assert bench.metrics.failures == [("idempotency", "closed")]
+    remote.down = ""
+    assert send.begin() is KEY_IN_USE
+    bench.clock.advance(1.0)
+    assert send.begin().body == b"made"
+
+
+def test_where_the_store_is_down_for_longer_than_the_lease_the_claim_ends_by_itself(bench, remote):
     send = remote.make(lease="30s")
     made = send.begin()
     remote.down = "later"
     send.answer(made)
     send.end(made)
-    assert bench.metrics.failures == [("idempotency", "closed")]
-    remote.down = ""
-    assert send.begin() is KEY_IN_USE
     bench.clock.advance(30.1)
+    remote.down = ""
+    asked = len(remote.asked)
+    bench.clock.advance(60.0)
+    assert len(remote.asked) == asked and bench.timers.waiting() == []
     send.whole()
+
+
+def test_a_key_that_was_not_even_asked_for_is_not_given_back(bench, remote):
+    send = remote.make()
+    remote.down = "at once"
+    assert [send.begin() for _ in range(5)] == [UNAVAILABLE] * 5
+    remote.down = ""
+    bench.clock.advance(5.0)
+    assert remote.named("swap") == []
+
+
+def test_a_claim_that_was_late_is_given_back_when_the_store_is_there(bench, remote):
+    """What was asked for happened all the same, and nobody heard."""
+    send = remote.make()
+    remote.deaf = remote.waits = True
+    made = send.begin()
+    remote.down = "later"
+    send.end(made, STEP_TIMEOUT, 0)
+    remote.down, remote.waits = "", False
+    ((key, octets, seconds),) = remote.named("add")
+    remote.memory.add(key, octets, seconds)
+    assert send.begin() is KEY_IN_USE
+    bench.clock.advance(1.0)
+    send.whole()
+
+
+def test_a_store_that_was_emptied_is_told_of_claims_and_answers_anew(bench, remote):
+    send = remote.make(lease="30s")
+    made = send.begin()
+    remote.memory = MemoryStore(bench.clock)
+    bench.clock.advance(11.0)
+    assert send.begin() is KEY_IN_USE
+    remote.memory = MemoryStore(bench.clock)
+    send.answer(made)
+    send.end(made)
+    assert send.begin().body == b"made"
+
+
+def test_an_answer_never_takes_the_place_of_another_claim(bench, remote):
+    send = remote.make(lease="30s")
+    slow = send.begin()
+    remote.memory = MemoryStore(bench.clock)
+    other = send.begin()
+    send.answer(slow, pieces=(b"slow",))
+    send.end(slow)
+    assert send.begin() is KEY_IN_USE
+    send.answer(other, pieces=(b"other",))
+    send.end(other)
+    assert send.begin().body == b"other"
 
 
 # ---- the whole way

@@ -272,6 +272,43 @@ def test_after_a_local_time_there_is_no_burst(bench, using, remote):
     assert quota.granted(4) == [True, True, True, False]
 
 
+def test_what_the_store_refuses_is_not_counted_here(bench, using, remote):
+    """Else who asks in vain by one rule would use up here what he has by another."""
+    rules = [{"limit": 3, "per": "hour", "by": "api"}, {"limit": 4, "per": "month", "by": "ip"}]
+    quota = using(rules=rules, on_store_failure="local", place="x")
+    bench.shared = type(bench.shared)()
+    another_worker = using(rules=rules, place="x")
+    remote.down = "later"
+    assert quota.granted(1) == [True]
+    remote.down = ""
+    assert another_worker.granted(3, client="198.51.100.7") == [True] * 3
+    assert quota.granted(30) == [False] * 30
+    bench.clock.advance(3600.0)
+    assert quota.granted(4) == [True, True, True, False]
+
+
+def test_a_reset_is_one_for_what_is_held_here_too(bench, using, remote):
+    quota = using(limit=2, per="never", by="ip", on_store_failure="local")
+    remote.down = "later"
+    assert quota.granted(3) == [True, True, False]
+    remote.down = ""
+    assert quota.granted(1) == [False]
+    settled(quota.policy.reset("never/203.0.113.9"), bench.clock)
+    assert quota.granted(3) == [True, True, False]
+    quota.policy.close()
+    bench.notices.tell("quota-reset", b"default/api/shop/quota/never/203.0.113.9")
+    assert quota.granted(1) == [False]
+
+
+def test_a_look_at_the_usage_does_not_keep_the_fields_from_following(bench, using):
+    quota = using(limit=5, per="day", by="ip")
+    for _ in range(2):
+        settled(quota.policy.usage("day/203.0.113.9", 10), bench.clock)
+        assert quota.ask() is None
+        assert quota.fields()["ratelimit-policy"] == '"day";q=5;w=86400'
+        bench.clock.advance(86400.0)
+
+
 def test_a_request_is_counted_here_once(using, remote):
     quota = using(limit=4, per="never", on_store_failure="local")
     remote.down = "later"

@@ -80,6 +80,23 @@ def test_how_much_of_an_ipv6_address_counts_can_be_set(bench, exchange, prefix, 
     assert passes(policy, exchange(client=other))
 
 
+def test_an_ipv4_client_is_one_however_its_address_is_written(bench, exchange):
+    policy = bench.policy("rate-limit", {"limit": 1, "per": "1m", "by": "ip"})
+    assert passes(policy, exchange(client="192.0.2.1"))
+    assert not passes(policy, exchange(client="::ffff:192.0.2.1"))
+    assert not passes(policy, exchange(client="::ffff:c000:201"))
+
+
+@pytest.mark.parametrize("long", ["a" * 65, "\ud800" * 70])
+def test_no_value_is_written_as_the_hash_of_another(bench, exchange, long):
+    policy = bench.policy("rate-limit", {"limit": 1, "per": "1m", "by": "subject"})
+    counter = policy._limits(policy._counted.rules, known(exchange(), "", long))[0].key
+    assert passes(policy, known(exchange(), "", long))
+    assert not passes(policy, known(exchange(), "", long))
+    for other in (counter.rpartition(":")[2], counter.rpartition("#")[2]):
+        assert passes(policy, known(exchange(), "", other))
+
+
 def test_consumers_and_subjects_are_counted_wherever_they_call_from(bench, exchange):
     by_consumer = bench.policy("rate-limit", {"limit": 1, "per": "1m", "by": "consumer"})
     assert passes(by_consumer, known(exchange(), "acme"))
@@ -469,6 +486,8 @@ def test_scope_worker_never_asks_the_shared_store(bench, exchange, remote):
         ({"limit": 1, "per": "1m", "by": "moon"}, "/with/by: expected api, consumer"),
         ({"limit": 1, "per": "1m", "by": ["ip", "moon"]}, "/with/by/1: expected api, consumer"),
         ({"limit": 1, "per": "1m", "by": []}, "/with/by"),
+        ({"limit": 1, "per": "1m", "by": "header:X-Forwarded-For"}, "'X-Forwarded-For' does not reach a policy"),
+        ({"limit": 1, "per": "1m", "by": ["api", "header:x_real_ip"]}, "'x_real_ip' does not reach"),
         ({"limit": 1, "per": "1m", "cost": -1}, "/with/cost: has to be at least 0"),
         ({"limit": 1, "per": "1m", "cost": 1.5}, "/with/cost"),
         ({"limit": 1, "per": "1m", "cost": "request.nothing"}, "cost: "),

@@ -25,10 +25,13 @@ COUNT = Script("count", b"return redis.call('INCR', KEYS[1])")
 class Linked:
     """What reaches a server; `events` is what operators would read. Made by the fixture `linked`."""
 
-    def __init__(self, state: Any, context: ssl.SSLContext | None = None, environment: str = "test") -> None:
+    def __init__(
+        self, state: Any, context: ssl.SSLContext | None = None, environment: str = "test", resolver: Any = None
+    ) -> None:
         self.settings = State.model_validate(read_state(state))
         self.events = ListedEvents()
-        reach = Reach(_connect, DnsResolver(reactor), ReactorTimers(reactor), SystemClock().monotonic, context)
+        names = resolver or DnsResolver(reactor)
+        reach = Reach(_connect, names, ReactorTimers(reactor), SystemClock().monotonic, context)
         self.remote = Remote(self.settings, environment, reach, SystemRandom(), self.events)
 
     @property

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Self
 
 from redis_server import PATIENCE, RedisServer
@@ -35,6 +36,12 @@ class Service:
     def __exit__(self, *_: object) -> None:
         for one in (*self.sentinels, self.replica, self.primary):
             one.close()
+
+    def role(self, server: RedisServer) -> str:
+        """What a server says it is; "" while Sentinels end all connections to it."""
+        with suppress(ConnectionError):
+            return server.info("role")
+        return ""
 
     def _start(self) -> Self:
         self.primary.start()

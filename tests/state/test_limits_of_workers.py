@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import signal
-import socket
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,13 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from redis_server import RedisServer, redis, redis_server
-from supervised import PATIENCE, Program, gone, until
-
-from apigateway.cli.demo_processes import Processes
-from apigateway.config.addresses import TcpAddress
-
-__all__ = ["redis", "redis_server"]
+from redis_server import RedisServer
+from supervised import PATIENCE, Program, gone, program_in, until
 
 WORKERS = 3
 ALGORITHMS = ("sliding-window", "fixed-window", "token-bucket")
@@ -88,17 +82,10 @@ def configure(program: Program, server: RedisServer, **more: Any) -> None:
 
 @pytest.fixture
 def program(tmp_path: Path, redis: RedisServer) -> Iterator[Program]:
-    with socket.socket() as one, socket.socket() as two:
-        for probe in (one, two):
-            probe.bind(("127.0.0.1", 0))
-        addresses = (TcpAddress("127.0.0.1", one.getsockname()[1]), TcpAddress("127.0.0.1", two.getsockname()[1]))
-    processes = Processes(print)
-    program = Program(tmp_path, processes, addresses)
-    configure(program, redis)
-    program.start()
-    yield program
-    program.end()
-    processes.end()
+    with program_in(tmp_path) as program:
+        configure(program, redis)
+        program.start()
+        yield program
 
 
 @pytest.fixture

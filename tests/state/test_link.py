@@ -11,7 +11,7 @@ from redis_server import RedisServer
 from resp_server import RespServer, to
 from toolkit.waiting import together, turn, until
 
-from apigateway.adapters.redis.replies import StoreError, exception_of
+from apigateway.adapters.redis.replies import StoreError, code_of, exception_of
 from apigateway.adapters.redis.scripts import Script
 from apigateway.ports.interfaces import StoreUnavailable
 
@@ -92,7 +92,7 @@ async def test_user_password_database_and_name(linked: Any) -> None:
         assert "NOAUTH" in nobody.link.why
         server.command("ACL", "SETUSER", "gateway", "-set")
         may_not = await linked(url)
-        assert "NOPERM" in may_not.link.why
+        assert code_of(may_not.link.why) == "NOPERM"
 
 
 @ensureDeferred
@@ -133,6 +133,9 @@ async def test_what_is_closed_ends_what_is_waited_for(linked: Any, fake: RespSer
         ("MOVED 866 10.0.0.1:6379", True),
         ("ERR Error running script: @user_script:1: -OOM command not allowed", True),
         ("ERR max number of clients reached", True),
+        ("ERR The user executing the script can't run this command or subcommand script: 1, on @user_script:2.", True),
+        ("ERR The user executing the script can't access at least one of the keys mentioned", True),
+        ("ERR ACL failure in script: User u has no permissions to run the 'set' command", True),
         ("WRONGTYPE Operation against a key", False),
         ("ERR Error compiling script", False),
         ("ERR unknown command 'X'", False),

@@ -14,6 +14,7 @@ from redis_server import RedisServer
 from resp_server import RespServer, always, to
 from toolkit.waiting import reactor, together, turn, until
 
+from apigateway.adapters.redis.connection import MOST_UNREAD
 from apigateway.ports.interfaces import StoreUnavailable
 
 # What a decision may take at most is 50 ms. On a busy machine a turn of the loop takes as long, so that of many
@@ -187,6 +188,8 @@ async def test_slow_by_two_seconds(linked: Any, proxy: FaultProxy) -> None:
         None,
         b"nonsense\r\n",
         b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"*3\r\n:1\r\n$5\r\nha",
+        b"$1000000000\r\n" + bytes(1 << 20),
     ],
 )
 @ensureDeferred
@@ -195,10 +198,10 @@ async def test_answers_what_cannot_be_used(linked: Any, fake: RespServer, error:
     await works(one)
 
     def sent() -> int:
-        return fake.names().count(b"EVALSHA")
+        return sum(command[1] == COUNT.sha1 for command in fake.commands if command[0] == b"EVALSHA")
 
     before = sent()
-    fake.answer = to(dict.fromkeys((b"SET", b"EVALSHA", b"EVAL"), error))
+    fake.answer = to(dict.fromkeys((b"EVALSHA", b"EVAL"), error))
     results = await decisions(one)
     assert all(isinstance(result, str) for result in results)
     assert not one.link.connected
@@ -257,6 +260,27 @@ async def test_an_answer_that_is_late_is_nobody_else_s(linked: Any, fake: RespSe
 
 
 @ensureDeferred
+async def test_errors_that_are_late_make_a_server_no_better(linked: Any, fake: RespServer) -> None:
+    one = await linked(quick(fake.url))
+    await works(one)
+    fake.answer = always(b"-NOSCRIPT No matching script.\r\n")
+    fake.delay = 0.045
+    for _ in range(10):
+        if one.link.connected:
+            await one.decide()
+    assert not one.link.connected
+    assert one.link.counts.errors == 0
+
+
+@ensureDeferred
+async def test_an_answer_without_an_end_is_not_held(linked: Any, fake: RespServer) -> None:
+    one = await linked({"url": fake.url, "timeout": "10s"})
+    fake.answer = always(b"$1000000000\r\n" + bytes(MOST_UNREAD))
+    with pytest.raises(StoreUnavailable, match="without an end"):
+        await one.link.call(b"GET", b"x")
+
+
+@ensureDeferred
 async def test_nothing_is_kept_for_a_server_that_is_back(linked: Any, fake: RespServer) -> None:
     one = await linked(quick(fake.url))
     fake.answer = always(None)
@@ -267,7 +291,7 @@ async def test_nothing_is_kept_for_a_server_that_is_back(linked: Any, fake: Resp
     fake.commands.clear()
     fake.answer = to({})
     await one.connected()
-    assert set(fake.names()) == {b"CLIENT", b"SET"}
+    assert set(fake.names()) == {b"CLIENT", b"EVALSHA"}
 
 
 @ensureDeferred

@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import os
 import signal
-import socket
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,10 +12,7 @@ from typing import Any
 
 import pytest
 from redis_server import RedisServer
-from supervised import PATIENCE, Program, until
-
-from apigateway.cli.demo_processes import Processes
-from apigateway.config.addresses import TcpAddress
+from supervised import PATIENCE, Program, program_in, until
 
 LIMIT = 60
 LEASE = 2.0
@@ -53,17 +49,10 @@ def server() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def program(tmp_path: Path, server: RedisServer) -> Iterator[Program]:
-    with socket.socket() as one, socket.socket() as two:
-        for probe in (one, two):
-            probe.bind(("127.0.0.1", 0))
-        addresses = (TcpAddress("127.0.0.1", one.getsockname()[1]), TcpAddress("127.0.0.1", two.getsockname()[1]))
-    processes = Processes(print)
-    program = Program(tmp_path, processes, addresses)
-    configure(program, server)
-    program.start()
-    yield program
-    program.end()
-    processes.end()
+    with program_in(tmp_path) as program:
+        configure(program, server)
+        program.start()
+        yield program
 
 
 def connected(program: Program) -> http.client.HTTPConnection:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from fault_proxy import FaultProxy
 from linking import Linked
 from pytest_twisted import ensureDeferred
 from redis_server import RedisServer
@@ -76,6 +77,34 @@ async def test_after_a_loss_something_may_have_been_missed(linked: Any, server: 
     await two.connected()
     two.remote.notices.tell("keys", b"news")
     await until(lambda: heard[-1] == b"news")
+
+
+@pytest.mark.parametrize("how", ["cut off", "late"])
+@ensureDeferred
+async def test_what_one_could_not_tell_others_hear_of_when_it_can(linked: Any, redis: RedisServer, how: str) -> None:
+    """Only who tells is cut off; who hears is not, and would know of nothing."""
+    proxy = FaultProxy(redis.address, scheme="redis")
+    try:
+        teller, hearer = await linked({"url": proxy.url}), await linked(redis.url)
+        heard, other = heard_by(hearer), heard_by(hearer, "tokens")
+        await until(lambda: heard == other == [b""])
+        await teller.connected()
+        if how == "cut off":
+            proxy.accept("reset")
+            proxy.reset()
+            await teller.without()
+        else:
+            proxy.up.hole = True
+        teller.remote.notices.tell("keys", b"lost")
+        await until(lambda: how == "cut off" or teller.link.counts.late + teller.link.counts.lost > 0)
+        proxy.up.hole = False
+        proxy.accept("pass")
+        if how == "late":
+            proxy.reset()  # what is in the hole is lost
+        await until(lambda: heard == [b"", b""], within=10.0)
+        assert other == [b""]
+    finally:
+        await proxy.close()
 
 
 @ensureDeferred

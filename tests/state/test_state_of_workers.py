@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,10 +11,7 @@ from typing import Any
 
 import pytest
 from redis_server import RedisServer
-from supervised import Program, until
-
-from apigateway.cli.demo_processes import Processes
-from apigateway.config.addresses import TcpAddress
+from supervised import Program, program_in, until
 
 PASSWORD = "p@ss/w:rd"
 
@@ -28,15 +24,8 @@ def server() -> Iterator[RedisServer]:
 
 @pytest.fixture
 def program(tmp_path: Path) -> Iterator[Program]:
-    with socket.socket() as one, socket.socket() as two:
-        for probe in (one, two):
-            probe.bind(("127.0.0.1", 0))
-        addresses = (TcpAddress("127.0.0.1", one.getsockname()[1]), TcpAddress("127.0.0.1", two.getsockname()[1]))
-    processes = Processes(print)
-    program = Program(tmp_path, processes, addresses)
-    yield program
-    program.end()
-    processes.end()
+    with program_in(tmp_path) as program:
+        yield program
 
 
 def by_reference(program: Program, server: RedisServer) -> str:

@@ -7,11 +7,12 @@ import http.client
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -284,6 +285,22 @@ class Program:
                 os.kill(event["pid"], signal.SIGTERM)
         for event in self.events("replaced"):
             until(lambda pid=event["pid"]: gone(pid), "it ends")  # type: ignore[misc]
+
+
+@contextlib.contextmanager
+def program_in(folder: Path, host: str = "127.0.0.1") -> Iterator[Program]:
+    """A program on a folder, with free ports of a host; ended with everything that it began."""
+    with socket.socket() as one, socket.socket() as two:
+        for probe in (one, two):
+            probe.bind((host, 0))
+        addresses = (TcpAddress(host, one.getsockname()[1]), TcpAddress(host, two.getsockname()[1]))
+    processes = Processes(print)
+    program = Program(folder, processes, addresses)
+    try:
+        yield program
+        program.end()
+    finally:
+        processes.end()
 
 
 def gone(pid: int) -> bool:

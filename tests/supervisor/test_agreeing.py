@@ -22,6 +22,28 @@ def test_all_take_it() -> None:
     assert stage.timers.calls == []
 
 
+def test_it_is_over_when_all_that_are_there_serve_it() -> None:
+    stage = Stage(3)
+    first, second, third = stage.workers
+    result = stage.take()
+    for worker in stage.workers:
+        worker.read()
+        worker.built()
+        stage.hear(worker)
+    first.read()
+    stage.hear(first)
+    assert (result, stage.agreement.running.number) == ([], 2)  # decided, but two of them may serve the old one still
+    stage.fall_silent(second)
+    assert result == []
+    stage.die(third)
+    assert result == [[]]
+    stage.take()
+    stage.settle()
+    stage.alive(second)
+    stage.settle()
+    assert served(stage) == [3, 3, 3]
+
+
 def test_what_one_refuses_none_takes_and_it_is_told_once() -> None:
     stage = Stage(3)
     result = stage.take()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import socket
@@ -9,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pytest_twisted import ensureDeferred
+from twisted.internet import reactor
 
 from apigateway.ports.memory import ListedEvents
 from apigateway.replacement import PidFile, Replacement, _tell_service_manager, key_of
@@ -102,6 +105,39 @@ def test_the_first_process_of_a_container_is_not_replaced() -> None:
     [(level, message, _)] = events.events
     assert level == "error" and "begin another container" in message
     assert handed == []
+
+
+@pytest.mark.parametrize("pipe", [True, False])
+def test_what_could_not_even_be_begun_is_told_and_may_be_tried_again(
+    pipe: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events, sockets = ListedEvents(), []
+
+    def short() -> Any:
+        sockets.append(None)
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    if not pipe:
+        monkeypatch.setattr(os, "pipe", short)
+    replacement = Replacement(None, events, PidFile(None), short, lambda: None, lambda: 2)
+    for _ in range(2):
+        replacement.begin()
+    failed = [fields["why"] for _, message, fields in events.events if message.startswith("the new program failed")]
+    assert failed == ["[Errno 24] Too many open files"] * 2
+    assert len(sockets) == 2
+
+
+@ensureDeferred
+async def test_what_was_said_while_this_program_was_stopped_is_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("apigateway.replacement.READY_WITHIN", 0.0)
+    replacement = Replacement(reactor, ListedEvents(), PidFile(None), list, lambda: None)
+    for said in (READY, b""):
+        reading, writing = os.pipe()
+        os.write(writing, said)
+        answer = await replacement._answer(reading)
+        assert answer == (READY if said else b"it did not serve within 0 s")
+        os.close(reading)
+        os.close(writing)
 
 
 def test_the_service_manager_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

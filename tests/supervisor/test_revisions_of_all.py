@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 from pathlib import Path
 
-from supervised import RUN, Load, Program, until
+import pytest
+from supervised import PATIENCE, RUN, Load, Program, until
 
 
 def marks(program: Program) -> set[str]:
@@ -147,3 +149,37 @@ def test_a_hup_before_the_start_is_over_is_done_after_it(program: Program) -> No
     program.wait_ready()
     until(lambda: marks(program) == {"new"}, "it is taken")
     assert program.events("refused") == []
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_storm_of_hups_is_one_reload_more(program: Program, workers: int) -> None:
+    program.write(workers)
+    program.start()
+    program.mood("hang")
+    for number in range(20):
+        program.signal(signal.SIGHUP)
+        program.get("status")  # so that none is merged with another on its way
+        if number == 0:
+            until(lambda: list(program.folder.glob("hangs-*")), "it is under way")
+    program.write(workers, mark="new")
+    program.mood("well")
+    assert program.reload()[0] == 200
+    taken = "revision taken by all workers" if workers > 1 else "revision taken"
+    until(lambda: len(program.events(taken)) == 3, lambda: program.events())
+    assert marks(program) == {"new"}
+    assert len(program.events(taken)) == 3
+
+
+def test_a_hup_while_the_state_is_waited_for_is_done_after_the_start(program: Program) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        state = {"url": f"redis://127.0.0.1:{mute.getsockname()[1]}"}
+        program.write(1, mark="old", state=state)
+        program.begin()
+        mute.settimeout(PATIENCE)
+        with mute.accept()[0]:
+            program.write(1, mark="new", state=state)
+            program.signal(signal.SIGHUP)
+            program.wait_ready()
+            until(lambda: marks(program) == {"new"}, "it is taken")
+            program.signal(signal.SIGTERM)
+            assert program.process.wait(PATIENCE) == 0

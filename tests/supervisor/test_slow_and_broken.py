@@ -7,6 +7,7 @@ import os
 import resource
 import signal
 import subprocess
+import time
 
 import pytest
 from supervised import RUN, Load, Program, gone, limited, until
@@ -98,6 +99,24 @@ def test_a_lack_of_descriptors_passes(program: Program) -> None:
     resource.prlimit(second, resource.RLIMIT_NOFILE, whole)
     assert {program.ask()[0] for _ in range(30)} == {second}
     assert program.workers()[1]["state"] == "ready"
+
+
+def test_who_was_stopped_together_with_the_supervisor_is_not_silent_for_that(program: Program) -> None:
+    program.write(2)
+    program.start(*SOON_KILLED)
+    pids = program.pids()
+    for pid in (program.process.pid, *pids):
+        os.kill(pid, signal.SIGSTOP)
+    stopped = time.monotonic()
+    until(lambda: time.monotonic() > stopped + 11.0, "longer than who is silent lives")
+    program.signal(signal.SIGCONT)
+    try:
+        program.wait_workers("silent")  # so it has looked at them several times
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+    program.wait_workers()
+    assert program.pids() == pids
 
 
 UPSTREAM = {"name": "up", "targets": [{"name": "one", "url": "http://127.0.0.1:9"}, {"url": "http://127.0.0.1:10"}]}

@@ -155,6 +155,32 @@ def test_term_to_one_worker_ends_it_gently(program: Program) -> None:
     assert program.pids()[1] == second
 
 
+def test_term_to_all_workers_leaves_nobody_waiting_until_they_have_drained(program: Program) -> None:
+    program.write(2, drain={"notice": "1h", "timeout": "1h"})
+    program.start()
+    first = program.pids()
+    for pid in first:
+        os.kill(pid, signal.SIGTERM)
+    until(lambda: program.metric("workers", state="ready") == 2, lambda: program.workers())
+    second = program.pids()
+    assert second[2:] == first and len(set(second)) == 4
+    assert {program.ask()[0] for _ in range(10)} <= set(second[:2])
+    assert [worker["state"] for worker in program.workers()] == ["ready", "ready", "leaving", "leaving"]
+    # There are no more than two in a place: the third begins when the first has ended.
+    os.kill(second[0], signal.SIGTERM)
+    until(lambda: program.workers()[0]["state"] == "leaving", "it drains")
+    assert {program.ask()[0] for _ in range(10)} == {second[1]}
+    assert len(program.pids()) == 4
+    os.kill(first[0], signal.SIGTERM)  # the second one ends at once
+    until(lambda: program.metric("workers", state="ready") == 2, lambda: program.workers())
+    assert program.pids()[2:] == [second[0], first[1]]
+    program.signal(signal.SIGTERM)
+    until(lambda: program.call("GET", "/readyz")[0] == 503, "it drains")
+    program.signal(signal.SIGTERM)
+    assert program.process.wait(60) == 0
+    assert all(gone(pid) for pid in (*first, *second))
+
+
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
 def test_what_a_terminal_sends_to_workers_ends_none(program: Program, number: int) -> None:
     program.write(2)

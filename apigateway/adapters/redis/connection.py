@@ -25,6 +25,8 @@ MOST_FAILURES: Final = 3
 # What has come may not have been read yet when a timer fires: the loop gets a turn for that. uvloop calls what is due
 # "now" before it reads, so it has to be later than now.
 A_TURN: Final = 0.001
+# Octets of one answer: the longest that is asked for, which `idempotency` keeps, has little more than 1 MiB.
+MOST_UNREAD: Final = 16 << 20
 # A timer that fires so late tells that the loop was blocked, and that what was written may be on its way only now.
 BLOCKED: Final = 0.005
 
@@ -73,10 +75,12 @@ class RedisConnection:
         self.on_push: Callable[[Any], None] | None = None
         self.over = False
         self.transport: Any = None
-        self._timers, self._now, self._counts = timers, now, counts
+        self._timers, self._now = timers, now
+        self.counts = counts
         self._reader = Reader()
         self._asked: deque[_Asked] = deque()
         self._failures = 0
+        self._unread = 0
         self._why = ""
         # Of the one timer: what calls it off, when it should fire, and whether that is the turn given to what is late.
         self._timer: Any = None
@@ -134,8 +138,10 @@ class RedisConnection:
     def dataReceived(self, data: bytes) -> None:
         try:
             self._reader.feed(data)
+            self._unread += len(data)
             answer = self._reader.gets()
             while answer is not False and not self.over:
+                self._unread = 0
                 if self.on_push is not None:
                     self.on_push(answer)
                 elif self._asked:
@@ -143,6 +149,8 @@ class RedisConnection:
                 else:
                     raise ProtocolError("an answer that nothing was asked for")
                 answer = self._reader.gets()
+            if self._unread > MOST_UNREAD:
+                raise ProtocolError("an answer without an end")
         except ProtocolError as error:
             self.end(f"this is not Redis: {error}")
 
@@ -167,7 +175,7 @@ class RedisConnection:
             self.on_lost(self, why)
         for one in asked:
             if one.deferred is not None:
-                self._counts.lost += 1
+                self.counts.lost += 1
                 one.deferred.errback(StoreUnavailable(why))
 
     # ---- answers
@@ -179,7 +187,7 @@ class RedisConnection:
         deferred = asked.deferred
         if deferred is not None:
             self._failures = 0
-            self._counts.answered += 1
+            self.counts.answered += 1
             deferred.callback(answer)
 
     def _refused(self, asked: _Asked, text: str) -> None:
@@ -188,14 +196,15 @@ class RedisConnection:
             self._with_text(asked, asked.again)
             return
         error = exception_of(text)
+        if deferred is None:
+            return  # it was late: that stands, whatever came of it
         if isinstance(error, StoreError):
             self._failures = 0
-            self._counts.errors += 1
-        elif deferred is not None:
-            self._counts.unavailable += 1
+            self.counts.errors += 1
+        else:
+            self.counts.unavailable += 1
             self._failed(text, leave=code_of(text) in LEAVE)
-        if deferred is not None:
-            deferred.errback(error)
+        deferred.errback(error)
 
     def _with_text(self, asked: _Asked, script: Script) -> None:
         asked.again = None
@@ -231,9 +240,9 @@ class RedisConnection:
             self._look_in(A_TURN if now - self._due < BLOCKED else max(A_TURN, self._timeout / 3), now)
         else:
             self._last_turn = False
+            # First: who hears that it is late may ask anew, and those that will be late next come before that.
+            self._look_in(A_TURN, now)
             self._are_late([one for one in waited if one.sent_at + self._timeout <= now])
-            if not self.over and self._timer is None:
-                self._look_in(A_TURN, now)
 
     def _are_late(self, late: list[_Asked]) -> None:
         """However many there are, it is one failure: they wait for the same."""
@@ -241,7 +250,7 @@ class RedisConnection:
         deferreds = [one.deferred for one in late]
         for one in late:
             one.deferred = None
-        self._counts.late += len(late)
+        self.counts.late += len(late)
         self._failed(why)
         for deferred in deferreds:
             if deferred is not None:

@@ -13,6 +13,7 @@ from twisted.internet.protocol import Factory
 
 from apigateway.adapters.redis.connection import Counts, RedisConnection
 from apigateway.adapters.redis.replies import StoreError
+from apigateway.adapters.redis.scripts import PROBE
 from apigateway.adapters.redis.sentinel import Sentinels
 from apigateway.config.addresses import TcpAddress, UnixAddress
 from apigateway.config.model import State
@@ -23,6 +24,8 @@ from apigateway.ports.interfaces import IResolver, ITimers, NameNotFound, Resolu
 STEP_LIMIT = 0.5
 # For names and Sentinels, before that.
 SEARCH_LIMIT = 2.0
+# Of one name, in one attempt: each may take all of STEP_LIMIT.
+MOST_ADDRESSES = 3
 # How long the key of a probe is there.
 PROBE_MILLISECONDS = b"1000"
 
@@ -50,8 +53,9 @@ class Reach:
 class Dialling:
     """Makes connections to the server that a state's settings name.
 
-    name: what the server calls the connection (CLIENT LIST). probe: a key to write, so that a server is known to take
-    writes: a replica, one that is loading and one that is full do not.
+    counts: of what is asked for by connections that are ready; not of what makes them so. name: what the server calls
+    the connection (CLIENT LIST). probe: a key that a script writes, so that a server is known to do both: a replica,
+    one that is loading and one that is full take no writes.
     """
 
     def __init__(self, settings: State, reach: Reach, counts: Counts, *, name: str, probe: bytes) -> None:
@@ -64,14 +68,13 @@ class Dialling:
             self._sentinels = Sentinels(places, self._where.service, self._open_sentinel)
         # The last good addresses of a name, which serve while name servers do not.
         self._known: dict[str, tuple[str, ...]] = {}
-        self._attempts = 0
+        self._failures = 0
 
     def dial(self) -> Deferred[RedisConnection]:
         """A connection that is ready; fails with StoreUnavailable. Its caller sets `on_lost`."""
         return Deferred.fromCoroutine(self._dial())
 
     async def _dial(self) -> RedisConnection:
-        self._attempts += 1
         try:
             place = await self._within(SEARCH_LIMIT, self._place(), "names and Sentinels")
             connection = await self._open(place)
@@ -81,9 +84,11 @@ class Dialling:
                 connection.end("it is not ready")
                 raise
         except StoreUnavailable:
+            self._failures += 1
             if self._sentinels is not None:
                 self._sentinels.doubt()
             raise
+        connection.counts = self._counts
         return connection
 
     async def _place(self) -> TcpAddress | UnixAddress:
@@ -91,10 +96,19 @@ class Dialling:
 
     async def _within(self, seconds: float, work: Any, what: str) -> Any:
         deferred = Deferred.fromCoroutine(work)
-        late = self._reach.timers.call_later(seconds, deferred.cancel)
+        overdue = False
+
+        def give_up() -> None:
+            nonlocal overdue
+            overdue = True
+            deferred.cancel()
+
+        late = self._reach.timers.call_later(seconds, give_up)
         try:
             return await deferred
         except CancelledError:
+            if not overdue:
+                raise  # it is the caller who gave up
             raise StoreUnavailable(f"{what}: no answer within {seconds:g} s") from None
         finally:
             late.cancel()
@@ -102,13 +116,24 @@ class Dialling:
     # ---- connecting
 
     async def _open(self, place: TcpAddress | UnixAddress) -> RedisConnection:
-        reach = self._reach
-        address: tuple[str, int] | str
         if isinstance(place, UnixAddress):
-            address, name = place.path, ""
-        else:
-            address, name = (await self._address(place.host), place.port), place.host
-        factory = _Making(lambda: RedisConnection(reach.timers, reach.now, STEP_LIMIT, self._counts))
+            return await self._connect(place, place.path, "")
+        found = await self._addresses(place.host)
+        # What accepts and is of no use must not be the first one for ever.
+        first = self._failures % len(found)
+        problem = StoreUnavailable(f"{place.host} has no address")
+        for address in (*found[first:], *found[:first])[:MOST_ADDRESSES]:
+            try:
+                return await self._connect(place, (address, place.port), place.host)
+            except StoreUnavailable as error:
+                problem = error
+        raise problem
+
+    async def _connect(
+        self, place: TcpAddress | UnixAddress, address: tuple[str, int] | str, name: str
+    ) -> RedisConnection:
+        reach = self._reach
+        factory = _Making(lambda: RedisConnection(reach.timers, reach.now, STEP_LIMIT, Counts()))
         try:
             connection: RedisConnection = await reach.connect(address, factory, reach.context, name, STEP_LIMIT)
         except CancelledError:
@@ -117,7 +142,8 @@ class Dialling:
             raise StoreUnavailable(f"{place} cannot be reached: {error or type(error).__name__}") from error
         return connection
 
-    async def _address(self, host: str) -> str:
+    async def _addresses(self, host: str) -> tuple[str, ...]:
+        """At least one."""
         try:
             found = (await self._within(STEP_LIMIT, _awaited(self._reach.resolver.resolve(host)), host)).addresses
             self._known[host] = found
@@ -125,8 +151,8 @@ class Dialling:
             found = self._known.get(host, ())
             if not found:
                 raise StoreUnavailable(f"{host} could not be resolved: {error}") from error
-        address: str = found[self._attempts % len(found)]
-        return address
+        addresses: tuple[str, ...] = found
+        return addresses
 
     async def _open_sentinel(self, place: TcpAddress) -> RedisConnection:
         connection = await self._open(place)
@@ -142,7 +168,7 @@ class Dialling:
     # ---- logging in
 
     async def _greet(self, connection: RedisConnection) -> None:
-        """Log in, and have it written to: the last is waited for as long as any command will be."""
+        """Log in, and have a script write: the last is waited for as long as any command will be."""
         asked = []
         password = self._settings.password
         if password is not None:
@@ -162,7 +188,7 @@ class Dialling:
             _check_role(*results[-1])
         connection.wait_for(self._settings.timeout)
         try:
-            await connection.call(b"SET", self._probe, b"", b"PX", PROBE_MILLISECONDS)
+            await connection.run(PROBE, (self._probe,), (PROBE_MILLISECONDS,))
         except StoreError as error:
             raise _unavailable(error) from error
 

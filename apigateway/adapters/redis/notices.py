@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any
 
 from hiredis import ReplyError
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from apigateway.adapters.redis.connection import RedisConnection
 from apigateway.adapters.redis.keeping import KeptConnection
 from apigateway.adapters.redis.link import RedisLink
 from apigateway.adapters.redis.outage import Outage
+from apigateway.adapters.redis.replies import code_of
 from apigateway.ports.interfaces import INotices, IRandom, ITimers, StoreUnavailable
 
 # A connection that only listens does not notice that nobody is there any more; so it asks.
@@ -48,14 +49,15 @@ class RedisNotices:
         self._connection: RedisConnection | None = None
         self._started = False
         self._ping: Any = None
+        # Channels on which something could not be told, and what calls off the next attempt.
+        self._untold: set[bytes] = set()
+        self._tell_later: Any = None
         self._heard = False
 
     def tell(self, topic: str, body: bytes) -> None:
         channel = self._channel(topic)
         self._pass_on(channel, body)
-        # Where it cannot be told, the others hear that they may have missed something when they reach the server again.
-        with suppress(StoreUnavailable):
-            self._link.call(b"PUBLISH", channel, self._mark + body).addErrback(lambda _: None)
+        self._publish(channel, body)
 
     def hear(self, topic: str, callable: Hearer) -> Callable[[], None]:
         channel = self._channel(topic)
@@ -71,6 +73,8 @@ class RedisNotices:
     def close(self) -> None:
         """End."""
         self._kept.close()
+        if self._tell_later is not None:
+            self._tell_later.cancel()
 
     def _channel(self, topic: str) -> bytes:
         return self._prefix + topic.encode()
@@ -90,6 +94,36 @@ class RedisNotices:
                 hearer(body)
             except Exception:  # of one of them; the others have nothing to do with it
                 log.failure("what hears a notice failed")
+
+    # ---- telling others
+
+    def _publish(self, channel: bytes, body: bytes) -> None:
+        try:
+            told = self._link.call(b"PUBLISH", channel, self._mark + body)
+        except StoreUnavailable:
+            self._missed(channel)
+        else:
+            told.addErrback(self._not_told, channel)
+
+    def _not_told(self, failure: Failure, channel: bytes) -> None:
+        error = failure.value
+        if isinstance(error, StoreUnavailable) and code_of(str(error)) != "NOPERM":  # that would be so again and again
+            self._missed(channel)
+
+    def _missed(self, channel: bytes) -> None:
+        """The others may be connected all the while, and know of nothing: they are told later that they missed it."""
+        self._untold.add(channel)
+        if self._tell_later is None and not self._kept.closed:
+            self._tell_later = self._timers.call_later(PING_EVERY, self._tell_untold)
+
+    def _tell_untold(self) -> None:
+        self._tell_later = None
+        untold, self._untold = self._untold, set()
+        for channel in untold:
+            if self._link.connected:
+                self._publish(channel, b"")
+            else:
+                self._missed(channel)
 
     # ---- the connection
 

@@ -15,6 +15,8 @@ _CANNOT = frozenset((
 LEAVE = frozenset(("CLUSTERDOWN", "LOADING", "MASTERDOWN", "MOVED", "NOAUTH", "READONLY"))
 # Before 7.0 an error in a script's call stands inside of another one.
 _INNER = re.compile(r"-([A-Z]{3,}) ")
+# In a script there is no code for what its user may not do: Redis, and Valkey.
+_NOT_ALLOWED = re.compile(r"The user executing the script can't|ACL failure in script")
 
 
 class StoreError(Exception):
@@ -25,6 +27,8 @@ def code_of(text: str) -> str:
     """The code that an error begins with, as READONLY."""
     code = text.partition(" ")[0]
     if code == "ERR":
+        if _NOT_ALLOWED.search(text):
+            return "NOPERM"
         inner = _INNER.search(text)
         if inner is not None and inner[1] in _CANNOT:
             return inner[1]

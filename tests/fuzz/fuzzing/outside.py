@@ -8,7 +8,7 @@ from typing import Any
 
 from twisted.names import dns
 
-from apigateway.adapters.dns import LITERAL_TTL, _follow, _Found
+from apigateway.adapters.dns import LITERAL_TTL, _follow, _Found, addresses_of, records_of
 from apigateway.adapters.hosts_file import parse_hosts, parse_resolv_conf
 from apigateway.config.addresses import as_ip
 from apigateway.config.model import Configuration
@@ -35,15 +35,19 @@ from fuzzing.target import Target, text_of
 
 
 def attempt_answer(data: bytes) -> None:
-    """An answer is addresses, or an alias that can be asked for. What is no message is for Twisted to drop."""
+    """An answer is addresses, records of a service, or an alias that can be asked for. What is no message is for
+    Twisted to drop."""
     message = dns.Message()
     try:
         message.fromStr(data)
     except Exception:
         return
-    for kind in (dns.A, dns.AAAA):
+    for kind in (dns.A, dns.AAAA, dns.SRV):
         found = _follow(_Found(b"a.test", (), LITERAL_TTL), kind, message.answers)
-        assert all(as_ip(address) for address in found.addresses)
+        if kind == dns.SRV:
+            assert all(record.weight >= 0 for record in records_of(found.payloads))
+        else:
+            assert all(as_ip(address) for address in addresses_of(found.payloads))
         asked = dns.Message(1)
         asked.addQuery(found.name, kind)
         asked.toStr()

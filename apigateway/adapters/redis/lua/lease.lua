@@ -20,7 +20,11 @@ end
 local full, granted = {}, true
 for place, key in ipairs(KEYS) do
   local over = redis.pcall('ZREMRANGEBYSCORE', key, '-inf', now)
-  if type(over) == 'table' then redis.call('DEL', key) end
+  if type(over) == 'table' then
+    -- What else may go wrong but a key of another type is raised by asking again.
+    if not string.find(over.err, 'WRONGTYPE', 1, true) then redis.call('ZREMRANGEBYSCORE', key, '-inf', now) end
+    redis.call('DEL', key)
+  end
   full[place] = redis.call('ZCARD', key) >= tonumber(ARGV[2 + place]) and not redis.call('ZSCORE', key, holder)
   granted = granted and not full[place]
 end

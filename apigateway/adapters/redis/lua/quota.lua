@@ -44,6 +44,8 @@ end
 local function read(quota)
   local used = redis.pcall('HGET', quota.key, quota.field)
   if type(used) == 'table' then
+    -- What else may go wrong but a key of another type is raised by asking again.
+    if not string.find(used.err, 'WRONGTYPE', 1, true) then redis.call('HGET', quota.key, quota.field) end
     if not look then redis.call('DEL', quota.key) end
     used = false
   end

@@ -9,6 +9,10 @@
 local given_back = 0
 for _, key in ipairs(KEYS) do
   local removed = redis.pcall('ZREM', key, ARGV[1])
-  if type(removed) == 'number' then given_back = given_back + removed end
+  if type(removed) == 'number' then
+    given_back = given_back + removed
+  elseif not string.find(removed.err, 'WRONGTYPE', 1, true) then
+    redis.call('ZREM', key, ARGV[1]) -- raises what went wrong
+  end
 end
 return given_back

@@ -22,6 +22,8 @@ for place, key in ipairs(KEYS) do
     redis.call('ZADD', key, now + seconds, ARGV[1 + place])
     if redis.call('PTTL', key) < wanted then redis.call('PEXPIRE', key, wanted) end
     held = held + 1
+  elseif type(ends) == 'table' and not string.find(ends.err, 'WRONGTYPE', 1, true) then
+    redis.call('ZSCORE', key, ARGV[1 + place]) -- raises what went wrong
   end
 end
 return held

@@ -8,6 +8,8 @@
 -- Expiry  as asked. What is no value, or would never end, was set by nobody of us, and counts as nothing.
 
 local held = redis.pcall('GET', KEYS[1])
+-- What else may go wrong but a key of another type is raised by asking again.
+if type(held) == 'table' and not string.find(held.err, 'WRONGTYPE', 1, true) then redis.call('GET', KEYS[1]) end
 if type(held) ~= 'string' or redis.call('PTTL', KEYS[1]) < 0 then held = nil end
 if held ~= ARGV[3] then return 0 end
 if ARGV[1] == '0' then

@@ -24,8 +24,10 @@ if not now then
   now = time[1] + time[2] / 1000000
 end
 
+-- What else may go wrong but a key of another type is no answer, and is raised by asking again.
 local function held(key, command, ...)
   local text = pcall(command, key, ...)
+  if type(text) == 'table' and not string.find(text.err, 'WRONGTYPE', 1, true) then call(command, key, ...) end
   return type(text) == 'string' and text or ''
 end
 

@@ -1,0 +1,106 @@
+"""How a connection comes about: by names of several addresses, in time, and only with a server that can do it all."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from linking import Linked
+from pytest_twisted import ensureDeferred
+from redis_server import RedisServer
+from resp_server import RespServer, always, to
+from toolkit.waiting import reactor, turn, until
+from twisted.internet.defer import Deferred, succeed
+
+from apigateway.ports.interfaces import Resolution
+
+NAME = "redis.example.test"
+
+
+class Names:
+    """A resolver that knows one answer, or none and takes its time. asked: the names."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.addresses = addresses
+        self.asked: list[str] = []
+
+    def resolve(self, name: str) -> Deferred[Resolution]:
+        self.asked.append(name)
+        return succeed(Resolution(self.addresses, 60.0)) if self.addresses else Deferred()
+
+
+@pytest.mark.parametrize("addresses", [("127.0.0.1", "127.0.0.2"), ("127.0.0.2", "127.0.0.1")])
+@ensureDeferred
+async def test_where_nobody_listens_at_one_address_another_one_is_tried_at_once(
+    linked: Any, redis: RedisServer, addresses: tuple[str, ...]
+) -> None:
+    names = Names(*addresses)
+    one = await linked(redis.url.replace("127.0.0.1", NAME), resolver=names)
+    assert one.link.connected, one.link.why
+    assert names.asked == [NAME]
+
+
+@ensureDeferred
+async def test_an_address_that_is_silent_is_asked_first_no_more(linked: Any, fake: RespServer) -> None:
+    fake.answer = always(None)
+    one = await linked(fake.url.replace("127.0.0.1", NAME), resolver=Names("127.0.0.1", "127.0.0.2"))
+    assert not one.link.connected
+    with RedisServer("--bind", "127.0.0.2") as other:
+        other.stop()
+        other.port = fake.port
+        other.start()
+        await one.connected()
+
+
+@ensureDeferred
+async def test_who_closes_while_names_are_looked_up_asks_for_no_more() -> None:
+    names = Names()
+    one = Linked("redis+sentinel://a.example.test,b.example.test,c.example.test/limits", resolver=names)
+    started = one.link.start()
+    await until(lambda: names.asked)
+    one.remote.close()
+    await started
+    await turn()
+    assert names.asked == ["a.example.test"]
+
+
+@ensureDeferred
+async def test_the_search_for_the_primary_has_an_end(linked: Any) -> None:
+    names = Names()
+    began = reactor.seconds()
+    hosts = ",".join(f"s{number}.example.test" for number in range(12))
+    one = await linked(f"redis+sentinel://{hosts}/limits", resolver=names)
+    assert reactor.seconds() - began < 4.0  # and not half a second for each of them
+    assert "no answer within 2 s" in one.link.why
+
+
+@ensureDeferred
+async def test_a_server_that_runs_no_scripts_is_none(linked: Any) -> None:
+    """Else every request would be a defect, and none decided as on_store_failure says."""
+    with RedisServer("--rename-command", "EVALSHA", "", "--rename-command", "EVAL", "") as server:
+        one = await linked(server.url)
+        assert not one.link.connected
+        assert "unknown command" in one.link.why
+
+
+@ensureDeferred
+async def test_a_user_that_may_run_no_scripts_is_told_of(linked: Any) -> None:
+    with RedisServer("--user", "default", "on", "nopass", "~*", "&*", "+@all", "-@scripting") as server:
+        one = await linked(server.url)
+        assert not one.link.connected
+        assert "NOPERM" in one.link.why
+
+
+@ensureDeferred
+async def test_attempts_are_no_commands_that_were_decided_without_it(linked: Any, fake: RespServer) -> None:
+    one = await linked({"url": fake.url})
+    fake.answer = always(None)
+    fake.drop()
+    await one.without()
+    attempts = fake.accepted
+    await until(lambda: fake.accepted >= attempts + 3)
+    fake.answer = to({})
+    await one.connected()
+    assert one.lines()[-1] == "the shared state answers again"
+    assert one.events.events[-1][2]["decided_without"] == 0
+    assert one.link.counts.failed == 0
