@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import pytest_twisted
+from hypothesis import settings
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.logger import globalLogPublisher
 
@@ -19,6 +20,10 @@ from apigateway.transport.reactor import install
 if "twisted.internet.reactor" not in sys.modules:
     install()
 pytest_twisted.reactor_installers["asyncio"] = lambda: pytest_twisted._install_reactor(install, AsyncioSelectorReactor)
+
+# How long an example takes by the clock says more of the machine than of what is tested.
+settings.register_profile("any machine", deadline=None)
+settings.load_profile("any machine")
 
 
 def _is_failure(event: dict[str, Any]) -> bool:
