@@ -12,6 +12,7 @@ from twisted.internet.threads import deferToThread
 
 from apigateway.checking import Checked, check_file
 from apigateway.dataplane.building import Candidate
+from apigateway.dataplane.certificates import stamp
 from apigateway.dataplane.resource import GatewayResource
 from apigateway.errors import ConfigurationRefused
 from apigateway.ports.interfaces import IWorker
@@ -31,8 +32,9 @@ def make_service(reactor: Any, path: str, *, last_good: bool = False) -> Gateway
 
     last_good: where it is, start with the last good one of its data_dir (or of ./data beside it) instead.
     """
+    seen = stamp(path)
     checked, parts = checked_to_serve(path, use_last_good=last_good)
-    return GatewayService(reactor, Setting(path, checked, parts, Inherited(), PidFile(None)))
+    return GatewayService(reactor, Setting(path, checked, parts, Inherited(), PidFile(None), seen))
 
 
 def gateway_resource(reactor: Any, path: str) -> Deferred[GatewayResource]:

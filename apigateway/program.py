@@ -22,7 +22,7 @@ from apigateway.adapters.metrics import Metrics
 from apigateway.checking import Checked, Parts, check_file
 from apigateway.config import last_good
 from apigateway.config.model import Configuration
-from apigateway.dataplane.certificates import stamp
+from apigateway.dataplane.certificates import Stamp, stamp
 from apigateway.errors import ConfigurationRefused, Problem
 from apigateway.manager.site import ManagementSite
 from apigateway.manager.worker_api import resource
@@ -42,13 +42,15 @@ WATCH_INTERVAL = 1.0
 @dataclass(frozen=True)
 class Setting:
     """What a program is started with. path: of its file; checked: what came of that; inherited: from the program that
-    it replaces; pid_file: twistd's, where there is one."""
+    it replaces; pid_file: twistd's, where there is one; seen: how the file was before it was read, for who watches it.
+    """
 
     path: str
     checked: Checked
     parts: Parts
     inherited: Inherited
     pid_file: PidFile
+    seen: Stamp = None
 
     @property
     def configuration(self) -> Configuration:
@@ -76,7 +78,7 @@ class ProgramService(MultiService):
         self._management_port: Any = None
         self._storing = DeferredLock()
         self._watch = LoopingCall(self._look_at_file)
-        self._seen = stamp(setting.path)
+        self._seen = setting.seen
         self._serving = self._reload_wanted = self._reloading = False
         self._replacement = Replacement(reactor, events, setting.pid_file, self._handed_over, self._took_over)
         self.started: Deferred[None] = Deferred()

@@ -61,10 +61,13 @@ class PidFile:
 
     def put_back(self) -> None:
         """The new program failed, and whatever it wrote is worth nothing."""
-        if self._moved is not None:
+        moved, self._moved = self._moved, None
+        if moved is not None:
             with contextlib.suppress(OSError):
-                Path(f"{self._moved}{ASIDE}").replace(self._moved)
-            self._moved = None
+                try:
+                    Path(f"{moved}{ASIDE}").replace(moved)
+                except FileNotFoundError:  # the program before this one ended meanwhile, and took it for its own
+                    moved.write_text(str(os.getpid()))
 
     def leave(self) -> None:
         """The file is the new program's: twistd is to remove the one that was moved aside."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from hashlib import blake2b
 from struct import unpack
 from typing import Final, Protocol
@@ -54,6 +54,18 @@ def round_robin(usable: Sequence[Choice], exchange: Exchange) -> TargetState:
     assert best is not None
     best.current = most - total
     return best
+
+
+def in_turn(
+    choices: Sequence[Choice], exchange: Exchange, now: float, tried: Collection[TargetState] = ()
+) -> TargetState | None:
+    """The next one by round robin of those that are usable and not tried yet; None where none is."""
+    usable = [choice for choice in choices if choice.state.out_until <= now and choice.state not in tried]
+    if not usable:
+        return None
+    state = usable[0].state if len(usable) == 1 else round_robin(usable, exchange)
+    state.last_used = now
+    return state
 
 
 def level(choices: Sequence[Choice]) -> None:

@@ -14,6 +14,7 @@ from apigateway.flow.balance_methods import (
     HashRing,
     Method,
     TwoChoices,
+    in_turn,
     least_connections,
     level,
     round_robin,
@@ -238,10 +239,8 @@ class Balancer:
         self, exchange: Exchange, now: float, tried: Collection[TargetState] = ()
     ) -> TargetState | None:
         for tier in self._failovers:
-            usable = [choice for choice in tier if choice.state.out_until <= now and choice.state not in tried]
-            if usable:
-                state = usable[0].state if len(usable) == 1 else round_robin(usable, exchange)
-                state.last_used = now
+            state = in_turn(tier, exchange, now, tried)
+            if state is not None:
                 return state
         return None
 

@@ -7,7 +7,7 @@ from math import inf
 from typing import Any
 
 from apigateway.config.model import Canary as CanarySettings
-from apigateway.flow.balance_methods import Choice, round_robin
+from apigateway.flow.balance_methods import Choice, in_turn
 from apigateway.flow.even_share import EvenShare, millionths
 from apigateway.flow.exchange import Exchange
 from apigateway.flow.failure_window import FailureWindow
@@ -60,15 +60,13 @@ class Canaries:
         state = self._state
         if state.until > now or not state.share.take(self._millionths):
             return None
-        usable = [choice for choice in self.choices if choice.state.out_until <= now]
-        if not usable:
+        chosen = in_turn(self.choices, exchange, now)
+        if chosen is None:
             self._cool_down(now, "no canary is usable")
             return None
         if state.cooling:
             state.cooling = False
             self._news = HealthChange(self._upstream, "canary", "back", "the cool-down is over")
-        chosen = usable[0].state if len(usable) == 1 else round_robin(usable, exchange)
-        chosen.last_used = now
         return chosen
 
     def has(self, target: TargetState) -> bool:

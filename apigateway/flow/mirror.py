@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from apigateway.config.model import Mirror as MirrorSettings
-from apigateway.flow.balance_methods import round_robin
+from apigateway.flow.balance_methods import in_turn
 from apigateway.flow.even_share import EvenShare, millionths
 from apigateway.flow.exchange import Exchange
 from apigateway.flow.target_state import TargetState
@@ -87,11 +87,10 @@ class Mirror:
         if state.running >= settings.concurrent:
             state.busy += 1
             return None
-        usable = [choice for choice in self._upstream.balancer.mirrors if choice.state.out_until <= now]
-        if not usable:
+        target = in_turn(self._upstream.balancer.mirrors, exchange, now)
+        if target is None:
             state.unusable += 1
             return None
-        target = usable[0].state if len(usable) == 1 else round_robin(usable, exchange)
         state.running += 1
         body = () if upload is None else tuple(upload.kept or ())
         trailers = None if upload is None else upload.trailers

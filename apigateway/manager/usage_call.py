@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from apigateway.manager.problems import Refused
+from apigateway.manager.query import texts_of
 
 MOST = 100
 MOST_EVER = 1000
@@ -22,11 +23,7 @@ class UsageCall:
 
 def read_usage(request: Any) -> UsageCall:
     """Of ?step=&key=&most=. Refused: 422."""
-    texts = {name.decode("utf-8", "replace"): values[-1] for name, values in request.args.items()}
-    unknown = sorted(set(texts) - {"step", "key", "most"})
-    if unknown:
-        raise Refused(422, f"unknown: {', '.join(unknown)}; the query has step, key and most")
-    step, key, most = (texts.get(name, b"").decode("utf-8", "replace") for name in ("step", "key", "most"))
+    step, key, most = texts_of(request, "step", "key", "most")
     if not step:
         raise Refused(422, "step is needed: its place, as /v1/worker/quotas shows it")
     if most and not (most.isascii() and most.isdecimal() and 0 < int(most) <= MOST_EVER):

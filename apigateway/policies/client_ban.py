@@ -2,8 +2,9 @@
 
 Answers with one of `statuses` count against who got them. Who reaches `count` of them within `window`, or whose share
 of them reaches `percent` of at least `minimum` requests, is banned for `ban`: every request is refused, 403 or 429 by
-`answer`, with `Retry-After`. What this step refuses does not count, so a ban ends. Those that count are forgotten with
-their window, not with the ban: where `ban` is shorter than `window`, the next one may be enough.
+`answer`, with `Retry-After`. What this step refuses does not count, so a ban ends; nor does what no route takes (404,
+405), since it comes to no step. Those that count are forgotten with their window, not with the ban: where `ban` is
+shorter than `window`, the next one may be enough.
 
 `by` says who is meant: an address (of IPv6 a network of `ipv6_prefix`), a consumer, or a subject, with the address
 where there is none. Against guessed keys and passwords it is `ip`, and the step stands before the one that checks

@@ -14,7 +14,7 @@ others are large, since the body of every request that reaches it is collected, 
 
 Place it behind the steps that say who is calling, and before those that change the bodies of answers. What is
 kept is status, fields and body as they leave this step, without `Set-Cookie`, `Date` and how limits stand.
-Not kept, so that the same key runs anew: answers of 408, 425, 429, and of 5xx unless `keep_failures`; those whose
+Not kept, so that the same key runs anew: answers of 401, 408, 425, 429, and of 5xx unless `keep_failures`; those whose
 body is larger than `max_answer`; upgrades. Where no whole answer came (the client left, the upstream broke off or was
 late) and the request may have arrived, nobody knows what became of it: the key answers 409 until its claim ends after
 `lease`; where nothing was sent, it is free at once. A claim is renewed while its request runs; that of a worker that
@@ -71,7 +71,7 @@ REPLAYED = (b"idempotent-replayed", b"true")
 # 101: what follows is no body.
 BODILESS = frozenset((101, 204, 304))
 # "Come again" is nothing to be told again for a day.
-NEVER_KEPT = frozenset((101, 408, 425, 429))
+NEVER_KEPT = frozenset((101, 401, 408, 425, 429))
 # Of the moment, or of that one answer.
 NOT_KEPT_FIELDS = frozenset((
     b"set-cookie", b"date", b"age", b"ratelimit", b"ratelimit-policy", b"x-ratelimit-limit",

@@ -65,7 +65,8 @@ class LocalCache:
         young = self._young
         if key not in young and len(young) >= self._most // 2:
             now = self._now()
-            self._evicted += sum(ends > now for _, ends in self._old.values())
+            # A list first: another thread may take from it meanwhile.
+            self._evicted += sum(ends > now for _, ends in list(self._old.values()))
             self._old, self._young = young, {}
             young = self._young
         young[key] = entry

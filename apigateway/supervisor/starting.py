@@ -7,6 +7,7 @@ from collections.abc import MutableMapping
 from typing import Any, Literal
 
 from apigateway.assembly import GatewayService
+from apigateway.dataplane.certificates import stamp
 from apigateway.program import ProgramService, Setting, checked_to_serve
 from apigateway.replacement import PidFile
 from apigateway.supervisor.service import SupervisorService
@@ -21,8 +22,9 @@ def make_service(
 
     inherited: from the program that this one replaces. twistd_options: where the name of its pidfile stands.
     """
+    seen = stamp(path)
     checked, parts = checked_to_serve(path, use_last_good=last_good)
-    setting = Setting(path, checked, parts, inherited, PidFile(twistd_options))
+    setting = Setting(path, checked, parts, inherited, PidFile(twistd_options), seen)
     workers = number_of(setting.configuration.workers)
     return SupervisorService(reactor, setting, workers) if workers > 1 else GatewayService(reactor, setting)
 

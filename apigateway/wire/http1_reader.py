@@ -41,25 +41,8 @@ class Http1Reader:
     """
 
     __slots__ = (
-        "_at",
-        "_body",
-        "_chunked",
-        "_count",
-        "_data",
-        "_doubt",
-        "_events",
-        "_few_lines",
-        "_forwarded",
-        "_head",
-        "_headed",
-        "_left",
-        "_limits",
-        "_lines",
-        "_parser",
-        "_special",
-        "_state",
-        "_table",
-        "_whole",
+        "_at", "_body", "_chunked", "_count", "_data", "_doubt", "_events", "_few_lines", "_forwarded",
+        "_head", "_headed", "_left", "_limits", "_lines", "_parser", "_special", "_state", "_table", "_whole",
     )
 
     #: The parser of a message's head.

@@ -276,7 +276,7 @@ def test_required(sending):
 # ---- what is not kept
 
 
-@pytest.mark.parametrize("status", [500, 502, 503, 408, 425, 429])
+@pytest.mark.parametrize("status", [500, 502, 503, 401, 408, 425, 429])
 def test_what_failed_may_be_tried_again(sending, status):
     send = sending()
     send.whole(status)

@@ -87,7 +87,7 @@ def test_an_ipv4_client_is_one_however_its_address_is_written(bench, exchange):
     assert not passes(policy, exchange(client="::ffff:c000:201"))
 
 
-@pytest.mark.parametrize("long", ["a" * 65, "\ud800" * 70])
+@pytest.mark.parametrize("long", ["a" * 65, "\ud800" * 70], ids=["long", "lone surrogates"])
 def test_no_value_is_written_as_the_hash_of_another(bench, exchange, long):
     policy = bench.policy("rate-limit", {"limit": 1, "per": "1m", "by": "subject"})
     counter = policy._limits(policy._counted.rules, known(exchange(), "", long))[0].key

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from random import Random
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -82,3 +86,25 @@ def test_there_is_one_of_a_name() -> None:
 def test_one_of_one_entry_is_refused() -> None:
     with pytest.raises(ValueError, match="two"):
         LocalCache("c", 1)
+
+
+def test_threads_may_use_it() -> None:
+    cache = LocalCache("shared", 64)
+
+    def use(seed: int) -> None:
+        random = Random(seed)
+        for _ in range(40_000):
+            key = random.randrange(200)
+            value = cache.get(key)
+            assert value in (None, key)
+            if value is None:
+                cache.put(key, key)
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(4) as threads:
+            list(threads.map(use, range(4)))
+    finally:
+        sys.setswitchinterval(interval)
+    assert len(cache) <= 64 + 8  # a race may add to a half that was just full

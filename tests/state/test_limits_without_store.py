@@ -15,6 +15,7 @@ from toolkit.fixtures import quick_collections, stage
 from toolkit.settings import api, route, step, steps
 from toolkit.stage import Stage
 from toolkit.waiting import on_loop, reactor, until
+from twisted.internet.defer import Deferred
 
 __all__ = ["quick_collections", "stage"]
 
@@ -132,11 +133,12 @@ class Caller:
         return answer.status, answer.get("x-store-failure")
 
 
-async def serve(stage: Stage, away: Away, mode: str, policy: str = "rate-limit", **settings: Any) -> Caller:
+async def serve(
+    stage: Stage, away: Away, mode: str, policy: str = "rate-limit", *, answer: Any = None, **settings: Any
+) -> Caller:
     """One limit in front of an answer, counted behind the proxy."""
     given = {"by": "header:X-Key", "on_store_failure": mode, "tell_store_failure": True, **settings}
-    answer = step("mock", status=200)
-    flow = steps({"policy": policy, "with": given}, answer)
+    flow = steps({"policy": policy, "with": given}, answer or step("mock", status=200))
     await stage.serve({
         "state": f"redis://127.0.0.1:{away.proxy.port}",
         "apis": [api(route(to=None, pre_flow=flow))],
@@ -240,6 +242,23 @@ async def test_places_while_the_state_is_away(stage: Stage, away: Away, mode: st
     await away.back()
     await until_back(caller, "after")
     assert [await caller.ask("k") for _ in range(3)] == [(200, None)] * 3
+
+
+@ensureDeferred
+async def test_a_place_that_could_not_be_given_back_is_free_when_the_state_is_there(stage: Stage, away: Away) -> None:
+    """And not only when its lease ends."""
+    late = step("mock", status=200, delay="500ms")
+    caller = await serve(stage, away, "closed", "concurrency-limit", limit=1, lease="1h", answer=late)
+    running = Deferred.fromCoroutine(caller.ask("k"))
+    await until(lambda: bool(away.server.command("KEYS", "*/running/k")))
+    refused(away)
+    assert (await running) == (200, None)
+    await away.back()
+    other = Caller(await stage.client())
+    await until_back(other, "after")
+    end = reactor.seconds() + 5.0
+    while (told := await other.ask("k")) != (200, None):
+        assert reactor.seconds() < end, told
 
 
 @ensureDeferred

@@ -14,6 +14,17 @@ def served(stage: Stage) -> list[int]:
     return [worker.part.serves for worker in stage.workers]
 
 
+def one_is_behind() -> tuple[Stage, FakeWorker]:
+    """Two workers, one of which was silent while a revision was taken, and is there again; and that one."""
+    stage = Stage(2)
+    late = stage.workers[1]
+    stage.fall_silent(late)
+    stage.take()
+    stage.settle()
+    stage.alive(late)
+    return stage, late
+
+
 def test_all_take_it() -> None:
     stage = Stage(3)
     result = stage.take()
@@ -104,12 +115,7 @@ def test_who_comes_during_a_take_waits_for_what_is_decided() -> None:
 
 
 def test_a_take_overtakes_who_is_being_caught_up() -> None:
-    stage = Stage(2)
-    late = stage.workers[1]
-    stage.fall_silent(late)
-    stage.take()
-    stage.settle()
-    stage.alive(late)
+    stage, late = one_is_behind()
     assert late.read()  # it builds the second
     result = stage.take()
     late.built()  # which it says before it has read of the third
@@ -149,12 +155,7 @@ def test_who_leaves_has_no_vote() -> None:
 
 
 def test_who_leaves_while_it_is_caught_up_is_left_alone() -> None:
-    stage = Stage(2)
-    late = stage.workers[1]
-    stage.fall_silent(late)
-    stage.take()
-    stage.settle()
-    stage.alive(late)
+    stage, late = one_is_behind()
     late.read()
     late.ready = False
     stage.agreement.away(late)
@@ -164,12 +165,7 @@ def test_who_leaves_while_it_is_caught_up_is_left_alone() -> None:
 
 
 def test_who_refuses_what_the_others_serve_is_replaced() -> None:
-    stage = Stage(2)
-    late = stage.workers[1]
-    stage.fall_silent(late)
-    stage.take()
-    stage.settle()
-    stage.alive(late)
+    stage, late = one_is_behind()
     stage.settle("not here")
     assert late.told_to_leave
     assert [entry[1] for entry in stage.events.events] == [
@@ -178,12 +174,7 @@ def test_who_refuses_what_the_others_serve_is_replaced() -> None:
 
 
 def test_who_is_late_to_be_caught_up_is_tried_again() -> None:
-    stage = Stage(2)
-    late = stage.workers[1]
-    stage.fall_silent(late)
-    stage.take()
-    stage.settle()
-    stage.alive(late)
+    stage, late = one_is_behind()
     late.read()
     stage.timers.pass_by(PREPARE_WITHIN + 1)
     stage.alive(late)

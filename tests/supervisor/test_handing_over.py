@@ -83,6 +83,10 @@ def test_the_pidfile_is_moved_aside_and_put_back_or_left(tmp_path: Path) -> None
     pid_file.put_back()
     assert (file.read_text(), os.listdir(tmp_path)) == ("1", ["gateway.pid"])
     pid_file.move_aside()
+    (tmp_path / "gateway.pid.oldbin").unlink()  # by the program before, which drained until now
+    pid_file.put_back()
+    assert (file.read_text(), os.listdir(tmp_path)) == (str(os.getpid()), ["gateway.pid"])
+    pid_file.move_aside()
     file.write_text("2")
     pid_file.leave()
     assert (file.read_text(), options["pidfile"]) == ("2", f"{file}.oldbin")

@@ -183,3 +183,22 @@ def test_a_hup_while_the_state_is_waited_for_is_done_after_the_start(program: Pr
             until(lambda: marks(program) == {"new"}, "it is taken")
             program.signal(signal.SIGTERM)
             assert program.process.wait(PATIENCE) == 0
+
+
+MEDDLES = """
+from pathlib import Path
+folder = Path(__file__).parent.parent
+if (folder / "next.json").exists():
+    (folder / "next.json").replace(folder / "gateway.json")
+"""
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_watched_file_that_changes_after_it_was_read_is_taken(program: Program, workers: int) -> None:
+    program.write(workers, mark="new", watch=True)
+    program.file.rename(program.folder / "next.json")
+    program.write(workers, mark="old", watch=True)
+    with (program.folder / "policies/who.py").open("a") as policy:
+        policy.write(MEDDLES)  # when it is loaded for what was read
+    program.start()
+    until(lambda: marks(program) == {"new"}, "it is taken")
