@@ -81,7 +81,7 @@ def least_connections(usable: Sequence[Choice], exchange: Exchange) -> TargetSta
     """The lowest (active + 1) / weight; of several, by round robin.
 
     With nothing running anywhere that would always be the heaviest: then, too, it is round robin by weight,
-    so that calls one after the other are spread (RC-O16).
+    so that calls one after the other are spread.
     """
     ties: list[Choice] = []
     least = 0.0

@@ -76,7 +76,7 @@ def why_no_retry(
     """Why not to try again, for the access log; "" where it may be.
 
     A request lost with a stale connection was not refused by anybody: it is sent again whatever `attempts`,
-    `retry_on` and budget say, so that a target that closes idle connections costs no error (RC-O11).
+    `retry_on` and budget say, so that a target that closes idle connections costs no error.
     """
     if attempt.passed_on:
         return "response begun"

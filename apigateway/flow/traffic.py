@@ -23,7 +23,7 @@ class TrafficHealth:
     left. A breaker protects the target: it opens on the last one as well. Where there is one, failures in a row are its
     business, and passive health looks at shares only.
 
-    An exchange that the client gave up says nothing of the target's health (RC-O12). tickets: attempts have to be let
+    An exchange that the client gave up says nothing of the target's health. tickets: attempts have to be let
     in with one.
     """
 

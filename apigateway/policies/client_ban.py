@@ -183,7 +183,11 @@ class ClientBan:
 
     def _left(self, found: bytes) -> float:
         """Seconds until a ban ends. While the store holds it, it lasts, whatever the clock of this machine says."""
-        return min(max(float(found) - self._wall(), self._config.look_again), self._config.ban)
+        try:
+            left = float(found) - self._wall()
+        except ValueError:  # somebody else's value
+            left = self._config.ban
+        return min(max(left, self._config.look_again), self._config.ban)
 
     def _remember(self, key: str, seconds: float) -> None:
         until = self._now() + seconds

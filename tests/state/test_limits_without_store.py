@@ -14,7 +14,7 @@ from redis_server import RedisServer
 from toolkit.fixtures import quick_collections, stage
 from toolkit.settings import api, route, step, steps
 from toolkit.stage import Stage
-from toolkit.waiting import on_loop, reactor, until
+from toolkit.waiting import on_loop, reactor, turn, until
 from twisted.internet.defer import Deferred
 
 __all__ = ["quick_collections", "stage"]
@@ -155,11 +155,7 @@ async def until_back(caller: Caller, key: str, within: float = 5.0) -> None:
     while (told := await caller.ask(f"{key}-{number}")) != (200, None):
         assert reactor.seconds() < end, told
         number += 1
-        await until_later(0.05)
-
-
-def until_later(seconds: float) -> Any:
-    return on_loop(asyncio.sleep(seconds))
+        await turn(0.05)
 
 
 async def failures(stage: Stage, mode: str) -> float:
@@ -277,5 +273,5 @@ async def test_rc_o26_no_counter_is_left_without_an_end(stage: Stage, away: Away
     ends = away.server.commands([("PTTL", key) for key in keys])
     # -2: it ended between the two commands; -1 would be for ever.
     assert [end for end in ends if end == -1] == []
-    await until_later(1.1)
+    await turn(1.1)
     assert (await caller.ask("u1")) == (200, None)

@@ -111,7 +111,8 @@ def test_who_was_stopped_together_with_the_supervisor_is_not_silent_for_that(pro
     until(lambda: time.monotonic() > stopped + 11.0, "longer than who is silent lives")
     program.signal(signal.SIGCONT)
     try:
-        program.wait_workers("silent")  # so it has looked at them several times
+        # So it has looked at them several times.
+        until(lambda: len(program.events("worker is silent")) == 2, lambda: program.events())
     finally:
         for pid in pids:
             os.kill(pid, signal.SIGCONT)
