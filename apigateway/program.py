@@ -73,7 +73,7 @@ class ProgramService(MultiService):
         self.events = events
         self._keep = last_good_path(setting.checked, setting.path) if configuration.data_dir else None
         self.failed = 0
-        self._stopping = self._replaced = False
+        self._stopping = self._replaced = self._terminated = False
         self._management = self._management_endpoint()
         self._management_port: Any = None
         self._storing = DeferredLock()
@@ -240,12 +240,15 @@ class ProgramService(MultiService):
         self._reloading = False
 
     def _terminate(self) -> None:
-        """The first one drains, the second ends."""
-        if self._stopping:
+        """The first one drains, the second ends; also of a program that drains already, since it was replaced."""
+        again, self._terminated = self._terminated, True
+        if not self._stopping:
+            self._stop_reactor()
+        elif self._replaced and not again:
+            self.events.event("info", "it drains already, and another signal ends it now")
+        else:
             self.events.event("warn", "second signal: ending now")
             self.abort()
-        else:
-            self._stop_reactor()
 
     def _stop_reactor(self) -> None:
         if not self._stopping:

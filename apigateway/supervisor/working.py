@@ -63,7 +63,7 @@ class WorkerProcess:
         self._accept: list[int] = []
         self._drained: set[tuple[str, str]] = set()
         self._preparing = Preparing(self._build, self._send, lambda: self._digest, self._not_prepared)
-        self._serves = self._draining = False
+        self._serves = self._draining = self._terminated = False
         self._calls = [repeating(self._tick), repeating(self._tell_figures)]
         self.status = 0
         self._lost: Deferred[None] = Deferred()
@@ -141,12 +141,14 @@ class WorkerProcess:
             self._drain(handed_over=True)
 
     def _terminate(self) -> None:
-        """TERM to this process alone: another one comes in its place. The second ends at once."""
-        if self._draining:
+        """TERM to this process alone: another one comes in its place; or to all at once, where it drains already. The
+        second ends at once."""
+        if self._terminated:
             self._abort()
-        else:
+        elif not self._draining:
             self._send(messages.Leaving())
             self._drain(handed_over=True)
+        self._terminated = True
 
     # ---- life
 

@@ -211,6 +211,20 @@ def test_a_removed_file_of_a_unix_socket_stops_no_worker_and_no_replacement(prog
 
 
 @pytest.mark.parametrize("workers", [1, 2])
+def test_a_signal_to_who_was_replaced_and_drains_cuts_nothing_short(program: Program, workers: int) -> None:
+    program.write(workers, drain={"notice": "1h", "timeout": "1h"})
+    program.start()
+    program.write(workers)
+    program.signal(signal.SIGUSR2)
+    program.event("replaced")
+    program.signal(signal.SIGTERM)
+    program.event("it drains already")
+    assert program.process.poll() is None and program.events("ending now") == []
+    program.signal(signal.SIGTERM)
+    assert program.process.wait(PATIENCE) == 0
+
+
+@pytest.mark.parametrize("workers", [1, 2])
 def test_a_second_signal_cuts_the_notice_short(program: Program, workers: int) -> None:
     program.write(workers, drain={"notice": "1h", "timeout": "1h"})
     program.start()

@@ -112,13 +112,17 @@ def test_an_address_that_is_taken_is_told(program: Program) -> None:
     assert f"cannot listen at {program.public}: Address already in use" in done.stderr
 
 
-def test_term_under_load_fails_nothing(program: Program) -> None:
-    program.write(2)
+@pytest.mark.parametrize("to_all", [False, True])
+def test_term_under_load_fails_nothing(program: Program, to_all: bool) -> None:
+    program.write(2, drain={"notice": "3s", "timeout": "5s"})
     program.start()
+    pids = program.pids() if to_all else []
     with Load(program) as load:
         load.closing = True
         program.signal(signal.SIGTERM)
         until(lambda: program.call("GET", "/readyz")[0] == 503, "it is not ready")
+        for pid in pids:
+            os.kill(pid, signal.SIGTERM)
         assert program.process.wait(30) == 0
     assert load.lost == []
     assert program.events("stopped")
