@@ -9,6 +9,7 @@ from pydantic import Field
 from apigateway.config.model import Settings, Truth
 from apigateway.flow.exchange import Exchange, Slot
 from apigateway.flow.faults import UNAVAILABLE, Fault
+from apigateway.flow.outcome import Outcome
 from apigateway.flow.services import Services
 from apigateway.ports.interfaces import StoreUnavailable
 
@@ -67,3 +68,23 @@ class WithoutStore:
         told = exchange.take(TOLD)
         if told is not None and exchange.response is not None:
             exchange.response.headers.set(b"x-store-failure", told)
+
+
+class TellsStoreFailure:
+    """The hooks of a policy that says no more of the state on answers than where it was away."""
+
+    _without: WithoutStore
+
+    def on_response(self, exchange: Exchange) -> Outcome:
+        """Tell where the shared state was away."""
+        self._tell_failure(exchange)
+        return None
+
+    def on_fault(self, exchange: Exchange, fault: Fault) -> Outcome:
+        """Tell it on the gateway's own answers, too."""
+        self._tell_failure(exchange)
+        return None
+
+    def _tell_failure(self, exchange: Exchange) -> None:
+        if self._without.tells:
+            self._without.tell(exchange)

@@ -38,7 +38,7 @@ from apigateway.flow.outcome import Outcome, Verdict
 from apigateway.flow.services import Services
 from apigateway.flow.steps import as_deferred
 from apigateway.flow.whose import CallerSettings, whose
-from apigateway.flow.without_store import StoreFailureSettings, WithoutStore
+from apigateway.flow.without_store import StoreFailureSettings, TellsStoreFailure, WithoutStore
 from apigateway.ports.interfaces import Decision, IStateStore, Limit, StoreUnavailable
 from apigateway.ports.local_cache import LocalCache
 from apigateway.ports.memory_store import MemoryStore
@@ -77,7 +77,7 @@ class Config(CallerSettings, StoreFailureSettings):
 
 
 @implementer(IOnRequest, IOnResponse, IOnFault, IOnLog)
-class ClientBan:
+class ClientBan(TellsStoreFailure):
     """Shuts out clients whose requests fail again and again, for a time."""
 
     def __init__(self, config: Config) -> None:
@@ -136,16 +136,6 @@ class ClientBan:
             self._decide(key, found)
             return None
         return self._awaited(exchange, key, found)
-
-    def on_response(self, exchange: Exchange) -> Outcome:
-        """Tell where the shared state was away."""
-        if self._without.tells:
-            self._without.tell(exchange)
-        return None
-
-    def on_fault(self, exchange: Exchange, fault: Fault) -> Outcome:
-        """Tell it on the gateway's own answers, too."""
-        return self.on_response(exchange)
 
     def on_log(self, exchange: Exchange) -> None:
         """Count the answer, and ban where it was one too many."""

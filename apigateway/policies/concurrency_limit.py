@@ -32,7 +32,7 @@ from apigateway.flow.leases import Lease, Terms, leases_of
 from apigateway.flow.outcome import Outcome, Verdict
 from apigateway.flow.services import Services
 from apigateway.flow.whose import By, CallerSettings, check_by, whose
-from apigateway.flow.without_store import StoreFailureSettings, WithoutStore
+from apigateway.flow.without_store import StoreFailureSettings, TellsStoreFailure, WithoutStore
 from apigateway.ports.interfaces import Capacity, Decision, StoreUnavailable
 from apigateway.ports.memory_store import MemoryStore
 
@@ -80,7 +80,7 @@ class _Place:
 
 
 @implementer(IOnRequest, IOnResponse, IOnFault, IOnLog)
-class ConcurrencyLimit:
+class ConcurrencyLimit(TellsStoreFailure):
     """Limits how many requests run at once."""
 
     def __init__(self, config: Config) -> None:
@@ -129,16 +129,6 @@ class ConcurrencyLimit:
             self._decided(exchange, place, answer)
             return None
         return self._awaited(exchange, place, answer)
-
-    def on_response(self, exchange: Exchange) -> Outcome:
-        """Tell where the shared state was away."""
-        if self._without.tells:
-            self._without.tell(exchange)
-        return None
-
-    def on_fault(self, exchange: Exchange, fault: Fault) -> Outcome:
-        """Tell it on the gateway's own answers, too."""
-        return self.on_response(exchange)
 
     def on_log(self, exchange: Exchange) -> None:
         """Give back what was taken; however an exchange ends, this is called."""

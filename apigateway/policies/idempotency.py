@@ -60,7 +60,7 @@ from apigateway.flow.outcome import Outcome, Reply, Verdict
 from apigateway.flow.services import Services
 from apigateway.flow.store_calls import now_or_later
 from apigateway.flow.whose import By, CallerSettings, check_by, whose
-from apigateway.flow.without_store import StoreFailureSettings, WithoutStore
+from apigateway.flow.without_store import StoreFailureSettings, TellsStoreFailure, WithoutStore
 from apigateway.ports.interfaces import StoreUnavailable
 from apigateway.ports.memory_store import MemoryStore
 from apigateway.wire.headers import Headers
@@ -116,7 +116,7 @@ class Config(CallerSettings, StoreFailureSettings):
 
 
 @implementer(IOnRequest, IOnResponse, IOnResponseBody, IOnFault, IOnLog)
-class Idempotency:
+class Idempotency(TellsStoreFailure):
     """Lets a client send a request again without having it done twice (Idempotency-Key)."""
 
     def __init__(self, config: Config) -> None:
@@ -185,8 +185,7 @@ class Idempotency:
             if response.body is not None and not response.bodiless:
                 claim.take_down(response.body.data, self._config.max_answer)
             claim.whole = response.body is not None or response.bodiless or response.status in BODILESS
-        if self._without.tells:
-            self._without.tell(exchange)
+        self._tell_failure(exchange)
         return None
 
     def on_response_chunk(self, exchange: Exchange, chunk: bytes, last: bool) -> bytes:
@@ -199,12 +198,6 @@ class Idempotency:
             claim.take_down(chunk, self._config.max_answer)
             claim.whole = last
         return chunk
-
-    def on_fault(self, exchange: Exchange, fault: Fault) -> Outcome:
-        """Tell where the shared state was away."""
-        if self._without.tells:
-            self._without.tell(exchange)
-        return None
 
     def on_log(self, exchange: Exchange) -> None:
         """Keep the answer, or give the key back, or leave the claim to its end; however an exchange ends, this is
