@@ -72,11 +72,13 @@ HOT = {
     "wire": "errors field_lines fields forwarding framing headers http1_chunked http1_client http1_reader "
             "http1_server http1_writer ipset limits message request_head response_head target websocket_frames",
     "flow": "answering attempting balance_methods balancing breaker canary even_share exchange failure_window "
-            "faults hash_key hostnames live machine machine_state mirror mirrored outcome path_tree placed_routes "
-            "plan retrying route_checks routing runner sticky target_state timed_methods traffic upload upstream",
-    "dataplane": "deadline downstream driver pool tunnel upstream",
+            "faults hash_key hostnames limit_fields live machine machine_state mirror mirrored outcome path_tree "
+            "placed_routes plan retrying route_checks routing runner sticky target_state timed_methods traffic "
+            "upload upstream",
+    "dataplane": "deadline downstream driver equal_timers pool tunnel upstream",
     "transport": "turn",
     "adapters": "access_log batch metrics tallies",
+    "adapters/redis": "connection keys link replies scripts store",
 }
 
 

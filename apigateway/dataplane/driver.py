@@ -6,6 +6,7 @@ from collections.abc import Callable
 from email.utils import formatdate
 from typing import Any, Final
 
+from apigateway.dataplane.equal_timers import EqualTimers
 from apigateway.dataplane.mirroring import Mirroring
 from apigateway.dataplane.opening import Opening
 from apigateway.dataplane.pool import TargetPool
@@ -45,6 +46,7 @@ class WorkerDriver:
         # Unique among workers by its random start; in order within one. No secret hangs on it.
         self._prefix = random.token(5).hex() + "-"
         self._count = 0
+        self._time_outs = EqualTimers(timers, self.now)
         self._mirroring = Mirroring(self)
 
     def next_id(self) -> str:
@@ -71,6 +73,9 @@ class WorkerDriver:
     def call_later(self, seconds: float, callable: Callable[[], Any]) -> Any:
         return self.timers.call_later(seconds, callable)
 
+    def time_out(self, seconds: float, callable: Callable[[], Any]) -> Any:
+        return self._time_outs.call_later(seconds, callable)
+
     def date(self) -> bytes:
         second = int(self._wall())
         if second != self._second:
@@ -96,6 +101,7 @@ class WorkerDriver:
     def close(self) -> None:
         """End what goes on without a client."""
         self._mirroring.close()
+        self._time_outs.close()
 
     def finished(self, exchange: Exchange) -> None:
         for log in self._logs:

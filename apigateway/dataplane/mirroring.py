@@ -122,6 +122,9 @@ class MirrorDriver:
     def call_later(self, seconds: float, callable: Callable[[], Any]) -> Any:
         return self._driver.call_later(seconds, callable)
 
+    def time_out(self, seconds: float, callable: Callable[[], Any]) -> Any:
+        return self._driver.time_out(seconds, callable)
+
     def date(self) -> bytes:
         return self._driver.date()
 

@@ -114,6 +114,9 @@ class Driver(Protocol):
     def call_later(self, seconds: float, callable: Callable[[], Any]) -> Any:
         """An ICancellable."""
 
+    def time_out(self, seconds: float, callable: Callable[[], Any]) -> Any:
+        """As call_later; for what is nearly always called off, after a time that settings name."""
+
     def date(self) -> bytes:
         """Now, as a Date field says it."""
 

@@ -126,7 +126,7 @@ class MachineState:
             spared = info is not None and (info.shadow or info.lenient)
             resume(None if spared else Fault(STEP_TIMEOUT, private=f"no answer within {limit:g} s"))
 
-        self.timer = self.driver.call_later(limit, late)
+        self.timer = self.driver.time_out(limit, late)
         deferred.addBoth(settled)
 
     def _stop_timer(self) -> None:

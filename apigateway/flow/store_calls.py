@@ -28,6 +28,22 @@ async def now_or_later(answer: T | Awaitable[T]) -> T:
     return await answer if isinstance(answer, Awaitable) else answer
 
 
+def heard(
+    answer: Awaitable[T], decided: Callable[[T], None], away: Callable[[StoreUnavailable], None]
+) -> Deferred[None]:
+    """What a hook returns where the store answers later: the one is told the answer, or the other that there is none.
+
+    A coroutine would say the same, and costs a request 2 us more.
+    """
+
+    def failed(failure: Failure) -> None:
+        failure.trap(StoreUnavailable)
+        away(failure.value)  # type: ignore[arg-type]
+
+    waited: Deferred[Any] = as_deferred(answer)  # type: ignore[arg-type]  # of any result
+    return waited.addCallbacks(decided, failed)
+
+
 class StoreCalls:
     """What stores have to be told.
 

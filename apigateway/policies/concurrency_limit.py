@@ -17,7 +17,6 @@ counts in this worker until it is over.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
 from typing import Literal
 
 from pydantic import Field
@@ -29,8 +28,9 @@ from apigateway.flow.faults import CONCURRENCY_LIMITED, Fault
 from apigateway.flow.interfaces import IOnFault, IOnLog, IOnRequest, IOnResponse
 from apigateway.flow.kinds import Call, Example, kind
 from apigateway.flow.leases import Lease, Terms, leases_of
-from apigateway.flow.outcome import Outcome, Verdict
+from apigateway.flow.outcome import Outcome
 from apigateway.flow.services import Services
+from apigateway.flow.store_calls import heard
 from apigateway.flow.whose import By, CallerSettings, check_by, whose
 from apigateway.flow.without_store import StoreFailureSettings, TellsStoreFailure, WithoutStore
 from apigateway.ports.interfaces import Capacity, Decision, StoreUnavailable
@@ -128,7 +128,12 @@ class ConcurrencyLimit(TellsStoreFailure):
         if isinstance(answer, Decision):
             self._decided(exchange, place, answer)
             return None
-        return self._awaited(exchange, place, answer)
+        place.asked = True
+        return heard(
+            answer,
+            lambda decision: self._decided(exchange, place, decision),
+            lambda error: self._without_store(exchange, place, error),
+        )
 
     def on_log(self, exchange: Exchange) -> None:
         """Give back what was taken; however an exchange ends, this is called."""
@@ -145,16 +150,6 @@ class ConcurrencyLimit(TellsStoreFailure):
             self._leases.give_back(place.own)
 
     # ---- the decision
-
-    async def _awaited(self, exchange: Exchange, place: _Place, answer: Awaitable[Decision]) -> Verdict:
-        place.asked = True
-        try:
-            decision = await answer
-        except StoreUnavailable as error:
-            self._without_store(exchange, place, error)
-        else:
-            self._decided(exchange, place, decision)
-        return None
 
     def _decided(self, exchange: Exchange, place: _Place, decision: Decision) -> None:
         place.asked = False

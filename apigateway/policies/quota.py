@@ -22,7 +22,7 @@ since nothing may be used that is not counted; `open` lets pass; `local` counts 
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from math import inf
 from typing import Literal
 
@@ -38,11 +38,11 @@ from apigateway.flow.interfaces import IOnFault, IOnRequest, IOnResponse
 from apigateway.flow.kinds import Call, Example, kind
 from apigateway.flow.limit_fields import LimitFields, whole_seconds
 from apigateway.flow.local_quotas import local_quotas
-from apigateway.flow.outcome import Outcome, Verdict
+from apigateway.flow.outcome import Outcome
 from apigateway.flow.quotas_shown import IKeepsQuotas, usage_facts
 from apigateway.flow.rule_names import either_or, named_tiers, unique_names
 from apigateway.flow.services import Services
-from apigateway.flow.store_calls import now_or_later
+from apigateway.flow.store_calls import heard, now_or_later
 from apigateway.flow.tiers import TierMatch, consumers_named, tier_finder
 from apigateway.flow.whose import By, CallerSettings, check_by, whose
 from apigateway.flow.without_store import StoreFailureSettings, WithoutStore
@@ -211,7 +211,11 @@ class QuotaPolicy:
             self._without_store(exchange, tier, quotas, cost, error)
             return None
         if not isinstance(answer, Decision):
-            return self._awaited(exchange, tier, quotas, cost, answer)
+            return heard(
+                answer,
+                lambda decision: self._counted_by_store(exchange, tier, quotas, cost, decision),
+                lambda error: self._without_store(exchange, tier, quotas, cost, error),
+            )
         self._counted_by_store(exchange, tier, quotas, cost, answer)
         return None
 
@@ -229,17 +233,6 @@ class QuotaPolicy:
         return self.on_response(exchange)
 
     # ---- the decision
-
-    async def _awaited(
-        self, exchange: Exchange, tier: CountedTier, quotas: Sequence[Quota], cost: int, answer: Awaitable[Decision]
-    ) -> Verdict:
-        try:
-            decision = await answer
-        except StoreUnavailable as error:
-            self._without_store(exchange, tier, quotas, cost, error)
-        else:
-            self._counted_by_store(exchange, tier, quotas, cost, decision)
-        return None
 
     def _counted_by_store(
         self, exchange: Exchange, tier: CountedTier, quotas: Sequence[Quota], cost: int, decision: Decision

@@ -27,7 +27,7 @@ until its time is over, so that there is no burst.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from math import ceil
 from typing import Literal
 
@@ -42,9 +42,10 @@ from apigateway.flow.interfaces import IOnFault, IOnRequest, IOnResponse
 from apigateway.flow.kinds import Call, Example, kind
 from apigateway.flow.limit_fields import LimitFields, whole_seconds
 from apigateway.flow.local_counts import local_counts
-from apigateway.flow.outcome import Outcome, Verdict
+from apigateway.flow.outcome import Outcome
 from apigateway.flow.rule_names import either_or, named_tiers, unique_names
 from apigateway.flow.services import Services
+from apigateway.flow.store_calls import heard
 from apigateway.flow.tiers import TierMatch, consumers_named, tier_finder
 from apigateway.flow.whose import By, CallerSettings, Whose, by_name, check_by, whose
 from apigateway.flow.without_store import StoreFailureSettings, WithoutStore
@@ -187,7 +188,11 @@ class RateLimit:
             self._without_store(exchange, counted, limits, cost, error)
             return None
         if not isinstance(answer, Decision):
-            return self._awaited(exchange, counted, limits, cost, answer)
+            return heard(
+                answer,
+                lambda decision: self._answered(exchange, counted, limits, cost, decision),
+                lambda error: self._without_store(exchange, counted, limits, cost, error),
+            )
         self._decided(exchange, counted, answer)
         return None
 
@@ -218,18 +223,12 @@ class RateLimit:
         counted = self._counted if self._tier_of is None else self._tier_of(exchange)
         return counted, self._cost if self._cost_of is None else self._cost_of(exchange)
 
-    async def _awaited(
-        self, exchange: Exchange, counted: Counted, limits: Sequence[Limit], cost: int, answer: Awaitable[Decision]
-    ) -> Verdict:
-        try:
-            decision = await answer
-        except StoreUnavailable as error:
-            self._without_store(exchange, counted, limits, cost, error)
-            return None
+    def _answered(
+        self, exchange: Exchange, counted: Counted, limits: Sequence[Limit], cost: int, decision: Decision
+    ) -> None:
         if self._local.until and decision.granted:
             decision = self._local.also(limits, cost, decision)
         self._decided(exchange, counted, decision)
-        return None
 
     def _decided(self, exchange: Exchange, counted: Counted, decision: Decision) -> None:
         granted = decision.granted

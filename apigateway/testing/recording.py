@@ -176,6 +176,8 @@ class RecordedDriver:
     def call_later(self, seconds: float, callable: Callable[[], Any]) -> Any:
         return self._timers.call_later(seconds, callable)
 
+    time_out = call_later
+
     def date(self) -> bytes:
         return b"Tue, 14 Nov 2023 22:13:20 GMT"  # where a ManualClock begins
 
