@@ -81,7 +81,10 @@ class EqualTimers:
     def close(self) -> None:
         """Call off all."""
         for row in self._rows.values():
-            row.timer.cancel()
+            if row.timer is not None:
+                row.timer.cancel()
+            for one in row.timers:
+                one.cancel()
             row.timers.clear()
         self._rows.clear()
 
@@ -89,7 +92,7 @@ class EqualTimers:
         row.timer = self._timers.call_later(max(0.0, wait), self._fired, row, seconds)
 
     def _fired(self, row: _Row, seconds: float) -> None:
-        now = self._now()
+        now, row.timer = self._now(), None  # it holds the row
         try:
             row.tidy()
             while row.timers and row.timers[0].when <= now:
@@ -105,6 +108,7 @@ class EqualTimers:
         if row.waiting:
             self._arm(row, seconds, row.timers[0].when - self._now())
         else:
+            row.timers.clear()  # they hold the row
             del self._rows[seconds]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from apigateway.body import Body
 from apigateway.flow import faults
-from apigateway.flow.faults import Fault
+from apigateway.flow.faults import Fault, let_go
 from apigateway.flow.machine_state import ANSWERING, FAILING, OVER, SHAPING, TUNNEL, MachineState
 from apigateway.flow.outcome import Reply
 from apigateway.flow.rendering import render
@@ -231,6 +231,7 @@ class Answering(MachineState):
 
     def fail(self, fault: Fault) -> None:
         """End the exchange with a fault, whatever state it is in; harmless when it is over."""
+        let_go(fault)
         if self.state == OVER:
             return
         if self.state == FAILING:

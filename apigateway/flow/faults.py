@@ -123,3 +123,9 @@ class Fault(Exception):
     @property
     def status(self) -> int:
         return self.kind.status
+
+
+def let_go(error: BaseException) -> None:
+    """Have an exception forget where it came from. Whoever keeps it is often held by a frame that it went through: a
+    circle, which only the collector would find."""
+    error.__traceback__ = error.__cause__ = error.__context__ = None

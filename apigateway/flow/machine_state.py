@@ -10,7 +10,7 @@ from twisted.python.failure import Failure
 
 from apigateway.flow.driver import Attempt, ClientSide, Driver
 from apigateway.flow.exchange import Exchange
-from apigateway.flow.faults import INTERNAL, STEP_TIMEOUT, Fault
+from apigateway.flow.faults import INTERNAL, STEP_TIMEOUT, Fault, let_go
 from apigateway.flow.plan import Entry, Plan
 from apigateway.flow.steps import NeedResponseBody, StepInfo, as_deferred
 from apigateway.flow.upload import Upload
@@ -156,6 +156,7 @@ class MachineState:
                 "error", "a policy failed", exchange=self.exchange.id, incident=incident,
                 step=info.place if info else "", traceback=Failure(error).getTraceback(),
             )
+            let_go(error)
         if info is not None and not fault.step:
             fault.step = info.name
         return fault

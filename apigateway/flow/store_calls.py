@@ -1,5 +1,5 @@
-"""Calls of a store whose result nobody waits for, but which have to be heard: where the store was away, they are made
-again when it is back."""
+"""Calls of a store: answers that come later, and calls whose answer nobody waits for, but which have to be heard: where
+the store was away, they are made again when it is back."""
 
 from __future__ import annotations
 
@@ -28,17 +28,20 @@ async def now_or_later(answer: T | Awaitable[T]) -> T:
     return await answer if isinstance(answer, Awaitable) else answer
 
 
-def heard(
-    answer: Awaitable[T], decided: Callable[[T], None], away: Callable[[StoreUnavailable], None]
+def when_answered(
+    answer: Awaitable[T], decided: Callable[[T], None], without: Callable[[StoreUnavailable], None]
 ) -> Deferred[None]:
-    """What a hook returns where the store answers later: the one is told the answer, or the other that there is none.
+    """What a hook returns where the store answers later: the one is told the answer, or the other why there is none.
 
     A coroutine would say the same, and costs a request 2 us more.
     """
 
-    def failed(failure: Failure) -> None:
-        failure.trap(StoreUnavailable)
-        away(failure.value)  # type: ignore[arg-type]
+    def failed(failure: Failure) -> Failure | None:
+        error = failure.value
+        if not isinstance(error, StoreUnavailable):
+            return failure
+        without(error)
+        return None
 
     waited: Deferred[Any] = as_deferred(answer)  # type: ignore[arg-type]  # of any result
     return waited.addCallbacks(decided, failed)

@@ -30,7 +30,7 @@ from apigateway.flow.kinds import Call, Example, kind
 from apigateway.flow.leases import Lease, Terms, leases_of
 from apigateway.flow.outcome import Outcome
 from apigateway.flow.services import Services
-from apigateway.flow.store_calls import heard
+from apigateway.flow.store_calls import when_answered
 from apigateway.flow.whose import By, CallerSettings, check_by, whose
 from apigateway.flow.without_store import StoreFailureSettings, TellsStoreFailure, WithoutStore
 from apigateway.ports.interfaces import Capacity, Decision, StoreUnavailable
@@ -129,7 +129,7 @@ class ConcurrencyLimit(TellsStoreFailure):
             self._decided(exchange, place, answer)
             return None
         place.asked = True
-        return heard(
+        return when_answered(
             answer,
             lambda decision: self._decided(exchange, place, decision),
             lambda error: self._without_store(exchange, place, error),

@@ -42,7 +42,7 @@ from apigateway.flow.outcome import Outcome
 from apigateway.flow.quotas_shown import IKeepsQuotas, usage_facts
 from apigateway.flow.rule_names import either_or, named_tiers, unique_names
 from apigateway.flow.services import Services
-from apigateway.flow.store_calls import heard, now_or_later
+from apigateway.flow.store_calls import now_or_later, when_answered
 from apigateway.flow.tiers import TierMatch, consumers_named, tier_finder
 from apigateway.flow.whose import By, CallerSettings, check_by, whose
 from apigateway.flow.without_store import StoreFailureSettings, WithoutStore
@@ -211,12 +211,12 @@ class QuotaPolicy:
             self._without_store(exchange, tier, quotas, cost, error)
             return None
         if not isinstance(answer, Decision):
-            return heard(
+            return when_answered(
                 answer,
-                lambda decision: self._counted_by_store(exchange, tier, quotas, cost, decision),
+                lambda decision: self._answered(exchange, tier, quotas, cost, decision),
                 lambda error: self._without_store(exchange, tier, quotas, cost, error),
             )
-        self._counted_by_store(exchange, tier, quotas, cost, answer)
+        self._answered(exchange, tier, quotas, cost, answer)
         return None
 
     def on_response(self, exchange: Exchange) -> Outcome:
@@ -234,7 +234,7 @@ class QuotaPolicy:
 
     # ---- the decision
 
-    def _counted_by_store(
+    def _answered(
         self, exchange: Exchange, tier: CountedTier, quotas: Sequence[Quota], cost: int, decision: Decision
     ) -> None:
         if self._local.until and decision.granted:

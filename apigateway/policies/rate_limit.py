@@ -45,7 +45,7 @@ from apigateway.flow.local_counts import local_counts
 from apigateway.flow.outcome import Outcome
 from apigateway.flow.rule_names import either_or, named_tiers, unique_names
 from apigateway.flow.services import Services
-from apigateway.flow.store_calls import heard
+from apigateway.flow.store_calls import when_answered
 from apigateway.flow.tiers import TierMatch, consumers_named, tier_finder
 from apigateway.flow.whose import By, CallerSettings, Whose, by_name, check_by, whose
 from apigateway.flow.without_store import StoreFailureSettings, WithoutStore
@@ -188,7 +188,7 @@ class RateLimit:
             self._without_store(exchange, counted, limits, cost, error)
             return None
         if not isinstance(answer, Decision):
-            return heard(
+            return when_answered(
                 answer,
                 lambda decision: self._answered(exchange, counted, limits, cost, decision),
                 lambda error: self._without_store(exchange, counted, limits, cost, error),

@@ -3,43 +3,23 @@ there, and what was garbage by then would stay for ever."""
 
 from __future__ import annotations
 
-import gc
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 
 import pytest
 from pytest_twisted import ensureDeferred
 from toolkit.authority import Authority
 from toolkit.client import Client, request
+from toolkit.garbage import garbage, no_collector
 from toolkit.origin import Asked
 from toolkit.settings import api, route, simple, upstream
 from toolkit.stage import Stage
 from toolkit.waiting import until
 from toolkit.websocket import SWITCH, UPGRADE, frame
 
+__all__ = ["no_collector"]
+
 SOME = 5
-
-
-@pytest.fixture
-def no_collector() -> Iterator[None]:
-    gc.unfreeze()
-    gc.collect()
-    gc.disable()
-    yield
-    gc.set_debug(0)
-    gc.garbage.clear()
-    gc.enable()
-
-
-def garbage() -> Counter[str]:
-    """What of ours only the collector finds, by class."""
-    gc.set_debug(gc.DEBUG_SAVEALL)
-    gc.collect()
-    gc.set_debug(0)
-    kinds = Counter(type(each) for each in gc.garbage)
-    gc.garbage.clear()
-    ours = {kind for kind in kinds if kind.__module__.startswith(("apigateway", "httptools"))}
-    return Counter({kind.__name__: kinds[kind] for kind in ours})
 
 
 async def answers(asked: Asked) -> None:
