@@ -61,6 +61,7 @@ async def all_ways(seconds: float) -> list[str]:
     from fault_proxy import FaultProxy
     from redis_server import RedisServer
     from toolkit.program import Programs
+    from toolkit.waiting import turn
 
     print(f"{'way':14}{'answers':>10}{'MiB then':>10}{'MiB after':>11}{'descriptors':>13}{'at most':>9}", flush=True)
     faults = []
@@ -68,6 +69,11 @@ async def all_ways(seconds: float) -> list[str]:
         proxy = FaultProxy(server.address)
         program = programs.gateway(Path(folder) / "gateway", lambda _: configuration(proxy.port))
         with Callers(program.address) as callers:
+            await callers.until_counted()
+            # Once before it counts: every counter that this worker makes for itself is there afterwards.
+            refused(proxy)
+            await turn(min(SETTLING, seconds))
+            mend(proxy)
             await callers.until_counted()
             for way, breaks in WAYS.items():
                 seen = Seen(program)
