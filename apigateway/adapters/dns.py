@@ -134,7 +134,8 @@ class DnsResolver:
 
     async def _answer(self, query: dns.Query, end: float) -> dns.Message:
         servers = self._servers or self._resolv_conf()
-        problem: Exception = ResolutionFailed("no answer in time")
+        # The text only: an exception that is raised holds this frame, and would be held by it.
+        problem = "no answer in time"
         for turn in range(max(FEWEST_TRIES, 2 * len(servers))):
             left = end - self._reactor.seconds()
             if left <= 0:
@@ -145,12 +146,12 @@ class DnsResolver:
             except CancelledError:
                 raise
             except Exception as error:
-                problem = ResolutionFailed(f"{server[0]}: {type(error).__name__}")
+                problem = f"{server[0]}: {type(error).__name__}"
             else:
                 if answer.rCode in (dns.OK, dns.ENAME):
                     return answer
-                problem = ResolutionFailed(f"{server[0]} answered with code {answer.rCode}")
-        raise problem
+                problem = f"{server[0]} answered with code {answer.rCode}"
+        raise ResolutionFailed(problem)
 
 
 def addresses_of(payloads: Sequence[Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import pytest_twisted
 from name_server import Mute, NameServer
 from pytest_twisted import ensureDeferred
+from toolkit.garbage import garbage, no_collector
 from twisted.internet import reactor
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.defer import CancelledError
@@ -24,6 +26,8 @@ from apigateway.ports.interfaces import (
     ServiceRecord,
     ServiceResolution,
 )
+
+__all__ = ["no_collector"]
 
 
 @pytest_twisted.async_yield_fixture
@@ -167,6 +171,23 @@ async def test_silence_ends_in_bounded_time(mute: tuple[Mute, str]) -> None:
         await resolver(mute[1], timeout=0.5).resolve("a.test")
     assert 0.4 < reactor.seconds() - began < 1.0  # type: ignore[attr-defined]
     assert mute[0].heard >= 6
+
+
+@ensureDeferred
+async def test_a_name_asked_for_in_vain_leaves_nothing_behind(mute: Any, no_collector: None) -> None:
+    """A reload freezes what only the collector would find, and names are asked for again and again."""
+    one = resolver(mute[1], timeout=0.01)
+
+    async def asked() -> None:
+        for _ in range(3):
+            failed = one.resolve("a.test")
+            failed.addErrback(lambda failure: failure.trap(ResolutionFailed) and None)
+            await failed
+
+    await asked()
+    garbage()
+    await asked()
+    assert garbage() == Counter()
 
 
 @ensureDeferred

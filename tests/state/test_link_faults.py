@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import time
+from collections import Counter
 from typing import Any
 
 import pytest
@@ -12,10 +13,14 @@ from linking import COUNT, Linked
 from pytest_twisted import async_yield_fixture, ensureDeferred
 from redis_server import RedisServer
 from resp_server import RespServer, always, to
+from toolkit.garbage import garbage, no_collector
 from toolkit.waiting import reactor, together, turn, until
 
+from apigateway.adapters.redis import keeping
 from apigateway.adapters.redis.connection import MOST_UNREAD
 from apigateway.ports.interfaces import StoreUnavailable
+
+__all__ = ["no_collector"]
 
 # What a decision may take at most is 50 ms. On a busy machine a turn of the loop takes as long, so that of many
 # decisions most are looked at, and all of them have to be far from any timeout of the kernel's or of a test's.
@@ -320,6 +325,25 @@ async def test_a_worker_that_is_cut_off_keeps_nothing(linked: Any, server: Redis
     assert len(gc.get_objects()) - before < 500
     assert one.link.counts.without >= 51_000
     assert len(one.lines()) == 1  # of the interval
+
+
+@pytest.mark.parametrize("way", ["refuse", "close", "silence"])
+@ensureDeferred
+async def test_attempts_in_vain_leave_nothing_behind(
+    linked: Any, proxy: FaultProxy, monkeypatch: pytest.MonkeyPatch, no_collector: None, way: Any
+) -> None:
+    monkeypatch.setattr(keeping, "FIRST_PAUSE", 0.01)
+    monkeypatch.setattr(keeping, "LONGEST_PAUSE", 0.01)
+    tries: list[str] = []
+    one = await linked(f"redis://127.0.0.1:{proxy.port}")
+    await one.connected()
+    monkeypatch.setattr(one.link._kept, "_failed", tries.append)
+    proxy.accept(way)
+    proxy.reset()
+    await until(lambda: len(tries) >= 2, "the first attempts")
+    garbage()
+    await until(lambda: len(tries) >= 5, "attempts in vain")
+    assert garbage() == Counter()
 
 
 @ensureDeferred

@@ -121,13 +121,13 @@ class Dialling:
         found = await self._addresses(place.host)
         # What accepts and is of no use must not be the first one for ever.
         first = self._failures % len(found)
-        problem = StoreUnavailable(f"{place.host} has no address")
+        problem = f"{place.host} has no address"
         for address in (*found[first:], *found[:first])[:MOST_ADDRESSES]:
             try:
                 return await self._connect(place, (address, place.port), place.host)
             except StoreUnavailable as error:
-                problem = error
-        raise problem
+                problem = str(error)  # the exception itself would hold this frame, and this frame it
+        raise StoreUnavailable(problem)
 
     async def _connect(
         self, place: TcpAddress | UnixAddress, address: tuple[str, int] | str, name: str
@@ -204,7 +204,8 @@ def _check_role(succeeded: bool, result: Any) -> None:
 
 
 def _unavailable(error: BaseException) -> StoreUnavailable:
-    return error if isinstance(error, StoreUnavailable) else StoreUnavailable(str(error))
+    """A new one: raised again, the exception would hold the frame that keeps it among the results."""
+    return StoreUnavailable(str(error))
 
 
 async def _awaited(work: Awaitable[Any]) -> Any:
