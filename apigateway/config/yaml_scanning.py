@@ -39,6 +39,14 @@ def parser_of_yaml() -> YAML:
     return made
 
 
+def let_go_of(made: YAML) -> None:
+    """It is not needed any more. Its parts refer to it, and the parser to itself: with them the text would stay, for
+    the collector to find."""
+    parts = [part for part in vars(made).values() if isinstance(part, _Reader | _Scanner | _Parser)]
+    for one in (made, *parts):
+        vars(one).clear()
+
+
 class _Reader(Reader):
     """Of a str, which is there as a whole."""
 

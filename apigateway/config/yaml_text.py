@@ -23,7 +23,7 @@ from ruamel.yaml.events import (
 )
 
 from apigateway.config.document import MAX_DEPTH, Document, pointer_to, text_fault
-from apigateway.config.yaml_scanning import parser_of_yaml
+from apigateway.config.yaml_scanning import let_go_of, parser_of_yaml
 from apigateway.errors import ConfigurationRefused
 
 _WORDS: dict[str, bool | None] = {
@@ -52,7 +52,7 @@ def read_yaml(text: str, file: str) -> Document:
     except (YAMLError, ValueError, OverflowError) as error:
         document.note("", 0, f"not YAML: {str(error).splitlines()[0]}")
     finally:
-        vars(parser).clear()  # its parts refer to it: with them the text would stay, for the collector to find
+        let_go_of(parser)
     return document
 
 

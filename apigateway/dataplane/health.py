@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
 
@@ -30,9 +30,11 @@ class Probe(Protocol):
         self._target = target
         self._host = host
         self.transport: Any = None
-        self.status: Deferred[int] = Deferred(lambda _: self.transport.abortConnection())
+        self.status: Deferred[int]
 
     def connectionMade(self) -> None:
+        # Only now: it holds this, and who never came to be connected would not let go of it.
+        self.status = Deferred(lambda _: self.transport.abortConnection())
         request = Request(b"GET", self._target, Headers([(b"user-agent", b"apigateway-health")]))
         self.transport.write(self._wire.send_head(request, target=self._target, host=self._host))
         self._wire.send_end()
@@ -113,20 +115,25 @@ class Checker:
 
     def _check(self) -> None:
         self._timer = None
-        self._running = running = Deferred.fromCoroutine(self._ask())
+        self._running = running = maybeDeferred(self._asked)
         late = self._timers.call_later(self._settings.timeout, running.cancel)
         running.addBoth(self._done, late)
 
-    async def _ask(self) -> int:
-        if not self._place.name.addresses:
-            await self._place.name.wait()
+    def _asked(self) -> Deferred[int]:
+        """By callbacks: of a coroutine that fails, Twisted leaves a circle, with all that was connected."""
+        name = self._place.name
+        if name.addresses:
+            return self._probed()
+        return name.wait().addCallback(lambda _: self._probed())
+
+    def _probed(self) -> Deferred[int]:
         road = self._place.road
         probe = Probe(self._target, self._host)
-        await self._connect(
+        connected = self._connect(
             (self._place.name.next(), road.port), _ProbeFactory(probe), road.context, road.server_name,
             self._settings.timeout,
         )
-        return await probe.status
+        return connected.addCallback(lambda _: probe.status)
 
     def _done(self, result: Any, late: Any) -> None:
         late.cancel()

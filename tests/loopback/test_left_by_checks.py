@@ -1,0 +1,50 @@
+"""What checks of a target leave behind, however they end: nothing that only the collector would find."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from pytest_twisted import ensureDeferred
+from toolkit.garbage import garbage, no_collector
+from toolkit.origin import Asked
+from toolkit.settings import simple
+from toolkit.stage import Stage
+from toolkit.waiting import until
+
+from apigateway.flow.target_state import TargetState
+
+__all__ = ["no_collector"]
+
+SOME = 4
+
+
+@pytest.mark.parametrize("how", ["refused", "closed", "silent", "bad", "good"])
+@ensureDeferred
+async def test_a_check_leaves_nothing_behind(
+    stage: Stage, no_collector: None, monkeypatch: pytest.MonkeyPatch, how: str
+) -> None:
+    def script(asked: Asked) -> None:
+        if how == "closed":
+            asked.connection.close()
+        elif how != "silent":
+            asked.answer(200 if how == "good" else 500)
+
+    origin = await stage.origin(script)
+    if how == "refused":
+        origin.stop()
+    results: list[bool] = []
+    judge = TargetState.check_result
+
+    def told(target: TargetState, good: bool, *more: Any) -> Any:
+        results.append(good)
+        return judge(target, good, *more)
+
+    monkeypatch.setattr(TargetState, "check_result", told)
+    await stage.serve(simple(origin, up={"health": {"path": "/health", "interval": "20ms", "timeout": "15ms"}}))
+    await until(lambda: len(results) >= SOME)
+    garbage()
+    await until(lambda: len(results) >= 2 * SOME)
+    assert garbage() == Counter()
+    assert results == [how == "good"] * len(results)
