@@ -128,4 +128,5 @@ class Fault(Exception):
 def let_go(error: BaseException) -> None:
     """Have an exception forget where it came from. Whoever keeps it is often held by a frame that it went through: a
     circle, which only the collector would find."""
-    error.__traceback__ = error.__cause__ = error.__context__ = None
+    for name in ("__traceback__", "__cause__", "__context__"):
+        BaseException.__setattr__(error, name, None)  # also of a class that is frozen

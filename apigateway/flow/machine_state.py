@@ -156,7 +156,7 @@ class MachineState:
                 "error", "a policy failed", exchange=self.exchange.id, incident=incident,
                 step=info.place if info else "", traceback=Failure(error).getTraceback(),
             )
-            let_go(error)
+        let_go(error)
         if info is not None and not fault.step:
             fault.step = info.name
         return fault

@@ -18,9 +18,13 @@ from apigateway.flow.target_state import TargetState
 __all__ = ["no_collector"]
 
 SOME = 4
+WHY = {
+    "refused": "refused", "closed": "closed without an answer", "silent": "not answered within", "bad": "answered 500",
+    "good": "answered 200",
+}
 
 
-@pytest.mark.parametrize("how", ["refused", "closed", "silent", "bad", "good"])
+@pytest.mark.parametrize("how", list(WHY))
 @ensureDeferred
 async def test_a_check_leaves_nothing_behind(
     stage: Stage, no_collector: None, monkeypatch: pytest.MonkeyPatch, how: str
@@ -34,17 +38,18 @@ async def test_a_check_leaves_nothing_behind(
     origin = await stage.origin(script)
     if how == "refused":
         origin.stop()
-    results: list[bool] = []
+    reasons: list[str] = []
     judge = TargetState.check_result
 
-    def told(target: TargetState, good: bool, *more: Any) -> Any:
-        results.append(good)
-        return judge(target, good, *more)
+    def told(target: TargetState, good: bool, why: str, *more: Any) -> Any:
+        reasons.append(why)
+        return judge(target, good, why, *more)
 
     monkeypatch.setattr(TargetState, "check_result", told)
-    await stage.serve(simple(origin, up={"health": {"path": "/health", "interval": "20ms", "timeout": "15ms"}}))
-    await until(lambda: len(results) >= SOME)
+    health = {"path": "/health", "interval": "20ms", "timeout": "15ms" if how == "silent" else "4s"}
+    await stage.serve(simple(origin, up={"health": health}))
+    await until(lambda: len(reasons) >= SOME)
     garbage()
-    await until(lambda: len(results) >= 2 * SOME)
+    await until(lambda: len(reasons) >= 2 * SOME)
     assert garbage() == Counter()
-    assert results == [how == "good"] * len(results)
+    assert all(WHY[how] in why for why in reasons), reasons

@@ -11,7 +11,7 @@ from toolkit.client import Client, request
 from toolkit.garbage import garbage, no_collector
 from toolkit.settings import api, route, simple, step, steps
 from toolkit.stage import Stage
-from toolkit.waiting import turn, until
+from toolkit.waiting import until
 
 __all__ = ["no_collector"]
 
@@ -96,12 +96,13 @@ STATUS = {
 }
 
 
-async def ends(client: Client, way: str) -> None:
+async def ends(stage: Stage, client: Client, way: str) -> None:
     """One exchange that ends so; "leaves": by the client, while the policy is waited for."""
     line = f"X-Way: {'never' if way == 'leaves' else way}"
     client.send(request("GET", f"/{way}", line, host="nothing.test" if way == "nothing" else "a.test"))
     if way == "leaves":
-        await turn(0.01)  # it may as well leave before that
+        connections = stage.gateway.worker.bound[0].listener.connections
+        await until(lambda: any(one._machine is not None and one._machine.waiting for one in connections))
         client.reset()
     else:
         await until(lambda: f" {STATUS[way]} ".encode() in client.unread)
@@ -114,7 +115,7 @@ async def test_a_fault_leaves_nothing_behind(stage: Stage, no_collector: None, w
     (stage.folder / "policies").mkdir()
     (stage.folder / "policies" / "ends.py").write_text(POLICY)
     origin = await stage.origin()
-    flow = steps({**step("ends"), "timeout": "30ms"})
+    flow = steps({**step("ends"), "timeout": "4s" if way == "leaves" else "30ms"})
     limited = route("/limit", name="limited", pre_flow=steps(step("rate-limit", limit=1, per="1h", by="api")))
     settings = simple(
         origin, api(route(pre_flow=flow), limited, hosts=["a.test"]), policy_paths=["policies"]
@@ -125,7 +126,7 @@ async def test_a_fault_leaves_nothing_behind(stage: Stage, no_collector: None, w
 
     async def some() -> None:
         for _ in range(SOME):
-            await ends(await stage.client(), way)
+            await ends(stage, await stage.client(), way)
         await until(lambda: not gateway.worker.bound[0].listener.connections, "all are gone")
 
     await some()

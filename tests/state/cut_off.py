@@ -159,7 +159,7 @@ class Callers:
         """What was answered that should not be."""
         self.answers = self._said.total()
         found = []
-        for (path, status, told), number in self._said.items():
+        for (path, status, told), number in dict(self._said).items():
             # What the state was asked before it was away.
             on_its_way = status in NORMAL and number <= CALLERS
             if status not in EXPECTED[path] and not on_its_way:
