@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 from pathlib import Path
+
+from toolkit.ports import free_port
 
 from apigateway.config.addresses import TcpAddress
 
@@ -49,9 +50,7 @@ apis:
 
 def free_address() -> TcpAddress:
     """An address that nothing listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return TcpAddress("127.0.0.1", probe.getsockname()[1])
+    return TcpAddress("127.0.0.1", free_port())
 
 
 def written(folder: Path, text: str, name: str = "gateway.yaml") -> Path:

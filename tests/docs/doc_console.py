@@ -10,10 +10,11 @@ import socket
 import subprocess
 import sys
 import time
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from pathlib import Path
 
 from doc_pages import Block
+from toolkit.ports import free_port
 
 ROOT = Path(__file__).parents[2]
 PATIENCE = 20.0
@@ -154,10 +155,4 @@ def _wait_for(port: int, process: subprocess.Popen[bytes], log: Path) -> None:
 
 
 def _free_ports() -> dict[str, int]:
-    with ExitStack() as held:
-        ports = {}
-        for written in ("8080", "8443", "8444", "8001", "8000", "9001", "9002"):
-            probe = held.enter_context(socket.socket())
-            probe.bind(("127.0.0.1", 0))
-            ports[written] = probe.getsockname()[1]
-    return ports
+    return {written: free_port() for written in ("8080", "8443", "8444", "8001", "8000", "9001", "9002")}

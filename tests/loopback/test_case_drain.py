@@ -3,7 +3,6 @@ who could be served to the end, and nobody waits for longer than the limit."""
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from pytest_twisted import ensureDeferred
 from toolkit.client import Client, request
 from toolkit.origin import Asked, Origin
+from toolkit.ports import free_port
 from toolkit.program import Program
 from toolkit.settings import Settings, simple
 from toolkit.stage import Stage
@@ -137,9 +137,7 @@ class Ending:
 async def begin(stage: Stage, processes: Processes, workers: int, **drain: str) -> tuple[Ending, Origin]:
     """The gateway, serving."""
     origin = await stage.origin(serve)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        management: tuple[str, int] = probe.getsockname()
+    management = ("127.0.0.1", free_port())
     managed = {"address": f"127.0.0.1:{management[1]}"}
     settings: Settings = {"workers": workers, "drain": drain, "management": managed}
     program = Program(Path(stage.folder), lambda: simple(origin, **settings), processes, {})

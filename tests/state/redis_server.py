@@ -21,6 +21,7 @@ from typing import Any, Self
 
 import hiredis
 import pytest
+from toolkit.ports import free_port
 
 # A busy machine may take its time to start a process.
 PATIENCE = 20.0
@@ -36,14 +37,6 @@ def program() -> str:
 
         found = str(get_binary_path())
     return found
-
-
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port: int = one.getsockname()[1]
-        return port
 
 
 class RedisServer:

@@ -248,7 +248,10 @@ async def test_a_place_that_could_not_be_given_back_is_free_when_the_state_is_th
     late = step("mock", status=200, delay="500ms")
     caller = await serve(stage, away, "closed", "concurrency-limit", limit=1, lease="1h", answer=late)
     running = Deferred.fromCoroutine(caller.ask("k"))
-    await until(lambda: bool(away.server.command("KEYS", "*/running/k")))
+    # The answer has come to the gateway, too.
+    counts = stage.gateway.service.metrics.limit_decisions.counts
+    before = sum(counts.values())
+    await until(lambda: sum(counts.values()) > before)
     refused(away)
     assert (await running) == (200, None)
     await away.back()

@@ -7,7 +7,6 @@ import http.client
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from prometheus_client.parser import text_string_to_metric_families
+from toolkit.ports import free_port
 
 from apigateway.cli.demo_processes import Processes
 from apigateway.config.addresses import TcpAddress
@@ -290,10 +290,7 @@ class Program:
 @contextlib.contextmanager
 def program_in(folder: Path, host: str = "127.0.0.1") -> Iterator[Program]:
     """A program on a folder, with free ports of a host; ended with everything that it began."""
-    with socket.socket() as one, socket.socket() as two:
-        for probe in (one, two):
-            probe.bind((host, 0))
-        addresses = (TcpAddress(host, one.getsockname()[1]), TcpAddress(host, two.getsockname()[1]))
+    addresses = (TcpAddress(host, free_port(host)), TcpAddress(host, free_port(host)))
     processes = Processes(print)
     program = Program(folder, processes, addresses)
     try:

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from toolkit.ports import free_port
 from twisted.internet.error import CannotListenError
 
 from apigateway.supervisor.sockets import SocketTable
@@ -31,13 +32,6 @@ def open_ones() -> Iterator[list[Any]]:
 
 def listeners(*addresses: str) -> list[Any]:
     return [SimpleNamespace(name=f"l{number}", address=address) for number, address in enumerate(addresses)]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def of_before(count: int, open_ones: list[Any]) -> tuple[str, list[socket.socket]]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -15,6 +14,7 @@ from typing import Any
 from apigateway.cli.demo_processes import Processes
 from apigateway.config.addresses import TcpAddress
 from toolkit.gateway import Gateway
+from toolkit.ports import free_port
 
 ECHO = Path(__file__).with_name("echo_origin.py")
 Settings = dict[str, Any]
@@ -49,9 +49,7 @@ class Program:
     def __init__(
         self, folder: Path, settings: Callable[[], Settings], processes: Processes, listener: dict[str, Any]
     ) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.address: tuple[str, int] = probe.getsockname()
+        self.address = ("127.0.0.1", free_port())
         self._configured = Gateway(folder)
         self._listener = {"name": "public", "address": f"127.0.0.1:{self.address[1]}", **listener}
         self.write(settings())
