@@ -78,6 +78,7 @@ HOT = {
     "dataplane": "deadline downstream driver equal_timers pool tunnel upstream",
     "transport": "turn",
     "adapters": "access_log batch metrics tallies",
+    "adapters/redis": "connection keys link store",
 }
 
 

@@ -11,7 +11,7 @@ from hiredis import ProtocolError, Reader, ReplyError, pack_command
 from twisted.internet.defer import Deferred, fail
 from twisted.internet.interfaces import IProtocol
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from apigateway.adapters.redis.replies import LEAVE, StoreError, code_of, exception_of
 from apigateway.adapters.redis.scripts import Script
@@ -60,7 +60,6 @@ class _Asked:
         self.arguments: Sequence[bytes] = ()
 
 
-@implementer(IProtocol)
 class RedisConnection:
     """A Twisted protocol. Whatever ends it, `on_lost(connection, why)` is called once, before those who wait hear it.
 
@@ -256,3 +255,7 @@ class RedisConnection:
         for deferred in deferreds:
             if deferred is not None:
                 deferred.errback(StoreUnavailable(why))
+
+
+# Said from outside: a class that is compiled (setup.py) has no decorators.
+classImplements(RedisConnection, IProtocol)

@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred, DeferredList
 from twisted.python.failure import Failure
-from zope.interface import implementer
+from zope.interface import classImplements
 
 from apigateway.adapters.redis.keys import ALGORITHMS, LEASES, QUOTA, VALUE, Keys, number
 from apigateway.adapters.redis.replies import StoreError, code_of
@@ -37,7 +37,6 @@ class Link(Protocol):
     def run(self, script: Script, keys: Sequence[bytes], arguments: Sequence[bytes]) -> Deferred[Any]: ...
 
 
-@implementer(IStateStore, IQuotaStore)
 class RedisStore:
     """An IStateStore and IQuotaStore. Besides StoreUnavailable, calls may fail with StoreError: a defect.
 
@@ -283,3 +282,7 @@ def _usages(key: str, counted: list[bytes]) -> list[Usage]:
             end = float(ends)
             usages.append(Usage(key, int(used), float(begins), None if isinf(end) else end))
     return usages
+
+
+# Said from outside: a class that is compiled (setup.py) has no decorators.
+classImplements(RedisStore, IStateStore, IQuotaStore)
