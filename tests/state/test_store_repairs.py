@@ -23,14 +23,17 @@ NOW = 1_700_000_000.0
 each_algorithm = pytest.mark.parametrize("algorithm", ALGORITHMS)
 
 
+@pytest.fixture
+def clock() -> ManualClock:
+    """Of the store."""
+    return ManualClock(wall=NOW)
+
+
 @pytest_twisted.async_yield_fixture
-async def store(redis: RedisServer) -> Any:
-    """At simulated times; `clock` is whose."""
+async def store(redis: RedisServer, clock: ManualClock) -> Any:
+    """At simulated times."""
     linked = await Linked({"url": redis.unix_url, "timeout": "10s"}).start()
-    clock = ManualClock(wall=NOW)
-    made: Any = RedisStore(linked.link, "test", clock.wall)
-    made.clock = clock
-    yield made
+    yield RedisStore(linked.link, "test", clock.wall)
     linked.remote.close()
 
 
@@ -77,26 +80,28 @@ FOREIGN: dict[str, Callable[[bytes], list[tuple[Any, ...]]]] = {
 @pytest.mark.parametrize("foreign", FOREIGN)
 @ensureDeferred
 async def test_a_counter_that_is_none_is_begun_anew(
-    store: Any, redis: RedisServer, algorithm: str, foreign: str
+    store: Any, redis: RedisServer, clock: ManualClock, algorithm: str, foreign: str
 ) -> None:
     limit = rule(algorithm)
     redis.commands(FOREIGN[foreign](name_of(limit)))
     assert (await store.peek([limit])).standings[0].remaining <= 3
-    store.clock.advance(11.0)
+    clock.advance(11.0)
     assert await granted(store, limit, 5) == 3
     assert 0 < left(redis, name_of(limit)) < 13.0
 
 
 @each_algorithm
 @ensureDeferred
-async def test_a_counter_without_an_end_gets_one_back(store: Any, redis: RedisServer, algorithm: str) -> None:
+async def test_a_counter_without_an_end_gets_one_back(
+    store: Any, redis: RedisServer, clock: ManualClock, algorithm: str
+) -> None:
     limit = rule(algorithm)
     assert await granted(store, limit, 3) == 3
     redis.command("PERSIST", name_of(limit))
     assert await granted(store, limit, 1) == 0
     assert 0 < left(redis, name_of(limit)) < 13.0
     redis.command("PERSIST", name_of(limit))
-    store.clock.advance(11.0)
+    clock.advance(11.0)
     assert await granted(store, limit, 5) == 3
     assert 0 < left(redis, name_of(limit)) < 13.0
 
@@ -115,14 +120,16 @@ async def test_a_counter_that_is_looked_at_is_not_written(store: Any, redis: Red
 
 @each_algorithm
 @ensureDeferred
-async def test_the_server_s_clock_may_go_back(store: Any, redis: RedisServer, algorithm: str) -> None:
+async def test_the_server_s_clock_may_go_back(
+    store: Any, redis: RedisServer, clock: ManualClock, algorithm: str
+) -> None:
     """By little, as where another server takes over, it grants nothing more; by much, nobody has to wait for that."""
     limit = rule(algorithm)
-    store.clock.set_wall(NOW + 0.2)
+    clock.set_wall(NOW + 0.2)
     assert await granted(store, limit, 3) == 3
-    store.clock.set_wall(NOW - 0.2)
+    clock.set_wall(NOW - 0.2)
     assert await granted(store, limit, 3) == 0
-    store.clock.set_wall(NOW - 3600.0)
+    clock.set_wall(NOW - 3600.0)
     assert await granted(store, limit, 5) == 3
 
 
@@ -173,13 +180,13 @@ async def test_a_quota_that_is_never_renewed_counts(store: Any, redis: RedisServ
 
 
 @ensureDeferred
-async def test_a_window_that_is_over_is_forgotten(store: Any, redis: RedisServer) -> None:
+async def test_a_window_that_is_over_is_forgotten(store: Any, redis: RedisServer, clock: ManualClock) -> None:
     name = Keys("test").name(QUOTA, KEY)
     edges = tuple(NOW + 3600.0 * hour for hour in range(100))
     for hour in range(99):
         for _ in range(2):
             await store.consume([Quota(KEY, 5, edges[max(0, hour - 1) : hour + 3])])
-        store.clock.advance(3600.0)
+        clock.advance(3600.0)
         assert redis.command("HLEN", name) <= 2  # one is kept for a minute
         assert 0 < left(redis, name) <= 3661.0
 
