@@ -89,7 +89,7 @@ async def all_ways(seconds: float) -> list[str]:
 
 
 def configuration(port: int) -> dict[str, Any]:
-    """A route for each way to go on, with a policy of each kind that asks the state."""
+    """A route for each way to go on with a limit, and for places and quotas."""
     given = {"by": "header:X-Key", "tell_store_failure": True}
     limit = {**given, "limit": LIMIT, "per": "1h"}
     flows = {
