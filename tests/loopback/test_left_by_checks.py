@@ -48,8 +48,13 @@ async def test_a_check_leaves_nothing_behind(
     monkeypatch.setattr(TargetState, "check_result", told)
     health = {"path": "/health", "interval": "20ms", "timeout": "15ms" if how == "silent" else "4s"}
     await stage.serve(simple(origin, up={"health": health}))
-    await until(lambda: len(reasons) >= SOME)
+
+    def so_often() -> int:
+        # Where time is short, a check may also have ended on the way there: one more that leaves nothing.
+        return sum(WHY[how] in why for why in reasons)
+
+    await until(lambda: so_often() >= SOME)
     garbage()
-    await until(lambda: len(reasons) >= 2 * SOME)
+    await until(lambda: so_often() >= 2 * SOME)
     assert garbage() == Counter()
-    assert all(WHY[how] in why for why in reasons), reasons
+    assert how == "silent" or so_often() == len(reasons), reasons

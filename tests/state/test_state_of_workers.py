@@ -86,7 +86,9 @@ def test_a_password_is_shown_nowhere(program: Program, server: RedisServer) -> N
     assert "secret}" not in shown
     assert program.get("config")["state"]["password"] == "***"
     assert PASSWORD not in (program.folder / "error.log").read_text()
-    kept = (program.folder / "data/last-good.json").read_text()
+    stored = program.folder / "data/last-good.json"
+    until(stored.exists, "the revision is stored")
+    kept = stored.read_text()
     assert PASSWORD not in kept
     assert "${file:secret}" in kept
 
