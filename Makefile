@@ -18,8 +18,9 @@ SOURCES := setup.py $(shell find apigateway twisted config -name '*.py' -o -name
 demo: $(if $(wildcard $(DEVELOPS)),$(DEVELOPS),$(RUNS))
 	@exec $(BIN)/apigateway demo
 
+# In two processes, file by file: most of what the tests do is to wait. `.venv/bin/pytest` alone runs them in one.
 test: $(DEVELOPS)
-	@exec $(BIN)/pytest $(TESTS)
+	@exec $(BIN)/pytest -n 2 --dist loadfile $(TESTS)
 
 check: $(DEVELOPS)
 	$(BIN)/ruff check .

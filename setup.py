@@ -38,6 +38,7 @@ DEV = [
     "pytest>=9",
     "pytest-twisted>=1.14.3",
     "pytest-timeout>=2.4",
+    "pytest-xdist>=3.8",
     "hypothesis>=6.140",
     "trustme>=1.2.1",
     "treq>=25.5",

@@ -76,3 +76,11 @@ def _runs_on_reactor(request: pytest.FixtureRequest) -> bool:
     """pytest-twisted's decorators wrap a test that waits for Deferreds; a plain one cannot leave any."""
     function = getattr(request, "function", None)
     return function is not None and (iscoroutinefunction(function) or hasattr(function, "__wrapped__"))
+
+
+def pytest_terminal_summary(terminalreporter: Any) -> None:
+    """What tests say of what they did, by their property "says": in which process they ran does not matter."""
+    for report in terminalreporter.getreports("passed"):
+        for name, line in report.user_properties:
+            if name == "says":
+                terminalreporter.write_line(line)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from pathlib import Path
 
 import pytest
 import testdata
@@ -11,26 +11,16 @@ from toolkit.fixtures import quick_collections, stage
 
 __all__ = ["quick_collections", "stage"]
 
-# Without the data its tests are not there, unless somebody said that it is.
-collect_ignore_glob = ["test_*.py"] if testdata.missing() and not testdata.demanded() else []
-_RAN: list[Results] = []
+# Without the data its tests are not there, unless somebody said that it is; test_testdata.py tells.
+_ALL = {path.name for path in Path(__file__).parent.glob("test_*.py")}
+collect_ignore = sorted(_ALL - {"test_testdata.py"}) if testdata.missing() and not testdata.demanded() else []
 
 
 @pytest.fixture(scope="session")
 def results() -> Results:
-    """What the cases gave, each sent once for all tests."""
-    _RAN.append(Results())
-    return _RAN[-1]
+    """What the cases gave, each sent once for all tests of a process."""
+    return Results()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--write-conformance", action="store_true", help="write docs/conformance.md anew")
-
-
-def pytest_terminal_summary(terminalreporter: Any) -> None:
-    """How many cases ran, or that there is no data."""
-    for line in [line for one in _RAN for line in one.summary()]:
-        terminalreporter.write_line(line)
-    if testdata.missing() and not testdata.demanded():
-        names = ", ".join(testdata.missing())
-        terminalreporter.write_line(f"the conformance data is not there: no {names} in {testdata.place()}")

@@ -18,7 +18,6 @@ class Results:
     def __init__(self) -> None:
         self._probed: list[Verdict] = []
         self._judged: list[Judgement] = []
-        self.sent = 0  # of llhttp's cases, over sockets
 
     async def probed(self, stage: Stage) -> list[Verdict]:
         """All of http11probe."""
@@ -33,14 +32,3 @@ class Results:
             cases = llhttp_cases.read_cases(testdata.place() / "llhttp-md")
             self._judged = [llhttp_judging.judged(case) for case in cases]
         return self._judged
-
-    def summary(self) -> list[str]:
-        """A line for each set of cases that ran."""
-        lines = []
-        if self._probed:
-            words = [one.word for one in self._probed]
-            counts = ", ".join(f"{words.count(word)} {word}" for word in ("pass", "warn", "fail"))
-            lines.append(f"http11probe: {len(words)} cases over sockets: {counts}")
-        if self._judged:
-            lines.append(f"llhttp-md: {len(self._judged)} cases read, {self.sent} sent over sockets")
-        return lines

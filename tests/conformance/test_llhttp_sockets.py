@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -19,12 +20,16 @@ from toolkit.waiting import turn
 
 from apigateway.wire.message import MessageEnd, Refusal, Request, Response
 
+Says = Callable[[str, object], None]
 ONCE: dict[str, Any] = {"retry": {"attempts": 1}, "health": {"passive": None}}
 
 
 @pytest.mark.parametrize("by_octet", [False, True], ids=["whole", "octet by octet"])
 @ensureDeferred
-async def test_requests(stage: Stage, results: Results, by_octet: bool) -> None:
+async def test_requests(stage: Stage, results: Results, by_octet: bool, record_property: Says) -> None:
+    cases = [one.case for one in results.judged() if one.case.of_request]
+    how = "octet by octet" if by_octet else "whole"
+    record_property("says", f"llhttp-md: {len(cases)} requests sent over sockets, {how}")
     whole: list[str] = []
 
     async def script(asked: Asked) -> None:
@@ -33,7 +38,7 @@ async def test_requests(stage: Stage, results: Results, by_octet: bool) -> None:
         asked.send(b"HTTP/1.1 204 No Content\r\n\r\n")
 
     await stage.serve(simple(await stage.origin(script)))
-    for case in [one.case for one in results.judged() if one.case.of_request]:
+    for case in cases:
         whole.clear()
         client = await stage.client()
         octets = case.with_hosts
@@ -49,7 +54,6 @@ async def test_requests(stage: Stage, results: Results, by_octet: bool) -> None:
             await client.gone()
             assert whole == methods, case.name
         client.close()
-        results.sent += 1
 
 
 def expected(case: Case) -> tuple[list[str], Refusal | None]:
@@ -67,7 +71,9 @@ def expected(case: Case) -> tuple[list[str], Refusal | None]:
 
 
 @ensureDeferred
-async def test_responses(stage: Stage, results: Results) -> None:
+async def test_responses(stage: Stage, results: Results, record_property: Says) -> None:
+    cases = [one.case for one in results.judged() if not one.case.of_request]
+    record_property("says", f"llhttp-md: {len(cases)} responses sent over sockets")
     octets = b""
 
     def script(asked: Asked) -> None:
@@ -75,13 +81,12 @@ async def test_responses(stage: Stage, results: Results) -> None:
         asked.connection.close()
 
     await stage.serve(simple(await stage.origin(script), up=ONCE))
-    for case in [one.case for one in results.judged() if not one.case.of_request]:
+    for case in cases:
         octets = case.octets
         method = "HEAD" if case.skips_body else "GET"
         client = await stage.client()
         client.send(request(method, "/", "Connection: close"))
         await is_passed_on(case, client, method)
-        results.sent += 1
 
 
 async def is_passed_on(case: Case, client: Client, method: str) -> None:
