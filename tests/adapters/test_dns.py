@@ -169,7 +169,7 @@ async def test_silence_ends_in_bounded_time(mute: tuple[Mute, str]) -> None:
     began = reactor.seconds()  # type: ignore[attr-defined]
     with pytest.raises(ResolutionFailed, match="Timeout"):
         await resolver(mute[1], timeout=0.5).resolve("a.test")
-    assert 0.4 < reactor.seconds() - began < 1.0  # type: ignore[attr-defined]
+    assert 0.4 < reactor.seconds() - began < 4.0  # type: ignore[attr-defined]
     assert mute[0].heard >= 6
 
 

@@ -91,8 +91,8 @@ async def test_what_still_runs_at_the_limit_is_cut_off(stage: Stage) -> None:
     await until(lambda: origin.asked)
     began = reactor.seconds()
     await gateway.stop()
-    assert 0.15 < reactor.seconds() - began < 1.0
-    await client.gone(within=0.5)
+    assert 0.15 < reactor.seconds() - began < 4.0
+    await client.gone()
     await until(lambda: not origin.open)
     assert gateway.access()[0]["status"] == 499
 
