@@ -115,7 +115,7 @@ async def test_a_fault_leaves_nothing_behind(stage: Stage, no_collector: None, w
     (stage.folder / "policies").mkdir()
     (stage.folder / "policies" / "ends.py").write_text(POLICY)
     origin = await stage.origin()
-    flow = steps({**step("ends"), "timeout": "4s" if way == "leaves" else "30ms"})
+    flow = steps({**step("ends"), "timeout": "30ms" if way == "never" else "4s"})
     limited = route("/limit", name="limited", pre_flow=steps(step("rate-limit", limit=1, per="1h", by="api")))
     settings = simple(
         origin, api(route(pre_flow=flow), limited, hosts=["a.test"]), policy_paths=["policies"]
