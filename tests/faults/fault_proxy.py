@@ -120,6 +120,7 @@ class Link:
 
     def __init__(self, near: socket.socket) -> None:
         self._near = near
+        self._begun = False
         self._ends: list[tuple[socket.socket, asyncio.StreamWriter]] = []
         self.up: Pump | None = None
         self.down: Pump | None = None
@@ -132,6 +133,7 @@ class Link:
 
     async def run(self, target: tuple[str, int], up: Way, down: Way) -> None:
         """Connect to the target and pass on; a target that cannot be reached resets."""
+        self._begun = True
         try:
             near_reader, near = await self._streams(self._near)
             far_socket = socket.socket()
@@ -152,7 +154,14 @@ class Link:
     async def _streams(self, connection: socket.socket) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         for buffer in (socket.SO_RCVBUF, socket.SO_SNDBUF):
             connection.setsockopt(socket.SOL_SOCKET, buffer, KERNEL_BUFFER)
-        reader, writer = await asyncio.open_connection(sock=connection, limit=READ)
+        # Whole, whatever ends meanwhile: uvloop ends the process over a socket that is closed while it takes it over.
+        opening = asyncio.ensure_future(asyncio.open_connection(sock=connection, limit=READ))
+        try:
+            reader, writer = await asyncio.shield(opening)
+        except asyncio.CancelledError:
+            _linger_not(connection)
+            (await opening)[1].transport.abort()
+            raise
         writer.transport.set_write_buffer_limits(0)  # drained means: given to the kernel
         self._ends.append((connection, writer))
         return reader, writer
@@ -161,7 +170,9 @@ class Link:
         if self.over:
             return
         self.over = True
-        if not self._ends:
+        if not self._begun:
+            if reset:
+                _linger_not(self._near)
             self._near.close()
         for connection, writer in self._ends:
             if reset:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
@@ -218,6 +219,28 @@ async def test_every_connection_can_be_reset_at_once(stage: Stage, proxies: Prox
     await until(lambda: all(one.closed for one in (*clients, *origin.connections)))
     assert {type(one.reason) for one in clients} == {ConnectionResetError}
     assert not proxy.open
+
+
+@ensureDeferred
+async def test_a_connection_can_be_reset_in_any_turn_of_the_loop(stage: Stage, proxies: Proxies) -> None:
+    origin = await stage.origin()
+    proxy = proxies((origin.address, origin.port))
+
+    async def reset(turns: int) -> None:
+        accepted = proxy.accepted
+        while proxy.accepted == accepted:
+            await asyncio.sleep(0)
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        proxy.reset()
+
+    for turns in range(12):
+        done = on_loop(reset(turns))
+        client = await stage.client(proxy.address)
+        await done
+        await until(lambda: client.closed)
+        assert isinstance(client.reason, ConnectionResetError), turns
+    await until(lambda: all(one.closed for one in origin.connections))
 
 
 @ensureDeferred

@@ -21,6 +21,7 @@ from twisted.internet.defer import Deferred
 __all__ = ["quick_collections", "stage"]
 
 LIMIT, ASKED = 5, 20
+WAITS = "200ms"
 
 
 class Away:
@@ -142,7 +143,8 @@ async def serve(
     given = {"by": "header:X-Key", "on_store_failure": mode, "tell_store_failure": True, **settings}
     flow = steps({"policy": policy, "with": given}, answer or step("mock", status=200))
     await stage.serve({
-        "state": f"redis://127.0.0.1:{away.proxy.port}",
+        # Not 30 ms: what is counted exactly must not depend on how busy this machine is.
+        "state": {"url": f"redis://127.0.0.1:{away.proxy.port}", "timeout": WAITS},
         "apis": [api(route(to=None, pre_flow=flow))],
         "management": {"address": "127.0.0.1:0"},
     })
@@ -181,7 +183,7 @@ async def test_rc_o25_while_the_state_is_away(stage: Stage, away: Away, way: str
     said = [await caller.ask("during") for _ in range(ASKED)]
     assert [status for status, _ in said] == EXPECTED[mode]
     assert {told for _, told in said} == {None if mode == "closed" else mode}
-    # A decision waits 30 ms at most, and after a few not at all; what is over that is this machine's.
+    # A decision waits so long at most, and after a few not at all; what is over that is this machine's.
     assert sorted(caller.seconds)[ASKED - 4] < 0.25, caller.seconds
     assert await failures(stage, mode) == before + ASKED
     await until(lambda: len(noted(stage, mode)) >= ASKED)
