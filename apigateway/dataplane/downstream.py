@@ -342,7 +342,7 @@ class Downstream:
 
     def close_if_idle(self) -> None:
         """The listener drains: a connection that carries nothing closes now, the others after their answer."""
-        if self._machine is None and self._tunnel is None and not self._wire.in_head:
+        if self._machine is None and self._phase < LINGER and not self._wire.in_head:
             self._close()
 
     def _end(self) -> None:

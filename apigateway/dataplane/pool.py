@@ -70,7 +70,9 @@ class TargetPool:
         idle = self._idle
         while idle:
             connection = idle.pop()
-            if not connection.closed and connection.idle_until > self.now():
+            # `disconnecting`: its end was read in this turn of the loop already, or what nobody asked for.
+            gone = connection.closed or connection.transport.disconnecting
+            if not gone and connection.idle_until > self.now():
                 connection.reused = True
                 return connection
             connection.close()

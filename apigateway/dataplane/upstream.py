@@ -25,6 +25,7 @@ from apigateway.wire.message import Interim, MessageEnd, Refusal, Request, Respo
 if TYPE_CHECKING:
     from apigateway.flow.attempting import Attempting
 
+FLUSH_SECONDS: Final = 5.0
 UPSTREAM_LIMITS: Final = Limits(max_head=64 * 1024, max_fields=200, max_field=32 * 1024)
 
 
@@ -239,7 +240,7 @@ class UpstreamConnection:
             self.transport.resumeProducing()
         if self.closed:
             pass
-        elif not self._sent_all:
+        elif not self._sent_all or self._full:
             self.transport.abortConnection()  # it has answered and will not read the rest
         elif not (self._wire.reusable and self._keeper.keep(self)):
             self.close()
@@ -252,7 +253,10 @@ class UpstreamConnection:
 
     def _expired(self) -> None:
         if self._machine is None:
-            self.close()  # it was idle long enough
+            if self.transport.disconnecting:
+                self.transport.abortConnection()
+            else:
+                self.close()  # it was idle long enough
             return
         clients_turn = not (self._head_seen or self._sent_all or self._full)
         if clients_turn and self._now() < self._latest:
@@ -280,8 +284,9 @@ class UpstreamConnection:
             machine.upstream_failed(failure)
 
     def close(self) -> None:
-        """Flush and close, between exchanges."""
-        self._deadline.off()
+        """Flush and close, between exchanges; a target that does not take the rest is cut off after a while."""
+        if not self.closed:
+            self._deadline.at(self._now() + FLUSH_SECONDS)
         self.transport.unregisterProducer()
         self.transport.loseConnection()
 

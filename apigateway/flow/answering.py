@@ -186,6 +186,9 @@ class Answering(MachineState):
             if changed is None:
                 return
             chunk = changed
+            if not chunk and self.more and not last:
+                self.client.send_data(chunk)  # the head waits for what comes with it, and that is kept back
+            self.more = False
         if chunk:
             self.exchange.octets_out += len(chunk)
             self.client.send_data(chunk)

@@ -270,8 +270,8 @@ class Attempting(Answering):
         self._stop_timer()
         now = self.driver.now()
         if failure.stale and not self.stale_used and self._may_retry(failure, now):
-            # RFC 9112 9.3.1: the kept connection was closed while idle. That says nothing of the target, so it costs
-            # neither an attempt nor its health; a fresh connection cannot be stale, so this happens once.
+            # RFC 9112 9.3.1: the kept connection was closed while idle. That says nothing of the target, so it costs no
+            # attempt (nor, below, its health); a fresh connection cannot be stale, so this happens once.
             self.stale_used = True
             self.exchange.lost = failure.sent
             ticket, self.ticket = self.ticket, None  # it was let in, and stays so
@@ -282,7 +282,7 @@ class Attempting(Answering):
             return
         # A retry that had only what others left of the total time says nothing of its target.
         cut_short = self.tried is not None and now >= self.deadline
-        if failure.kind.whose == "upstream" and not cut_short:  # and not a limit of our own
+        if failure.kind.whose == "upstream" and not (cut_short or failure.stale):  # and not a limit of our own
             change = upstream.balancer.report(target, failure.reason or failure.kind.slug, now, self.ticket)
             if change is not None:
                 self.driver.health_changed(change)

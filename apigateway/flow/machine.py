@@ -186,7 +186,7 @@ class Machine(Attempting):
     def request_end(self, trailers: Headers | None) -> None:
         """The request body is complete."""
         upload = self.upload
-        if upload is None or self.state >= OVER:
+        if upload is None or upload.complete or self.state >= OVER:  # complete: a step gave it, to a request without
             return
         upload.complete = True
         upload.trailers = trailers

@@ -180,6 +180,7 @@ class NativeTransport(asyncio.BaseProtocol):
         self._send_out()  # what was written for the read that came with the end: from now on the loop takes nothing
         self.resumeProducing = _nothing
         if not IHalfCloseableProtocol.providedBy(self._protocol):
+            self.disconnecting = True  # the loop closes it; who keeps connections is to know before connectionLost
             return False
         cast(Any, self._protocol).readConnectionLost()
         return True

@@ -56,6 +56,7 @@ class NativeTlsTransport(NativeTransport):  # type: ignore[override]
     def eof_received(self) -> bool:
         self._close_notify = True
         self._send_out()  # as without TLS
+        self.disconnecting = True
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -238,7 +238,7 @@ async def test_a_connection_can_be_reset_in_any_turn_of_the_loop(stage: Stage, p
         done = on_loop(reset(turns))
         client = await stage.client(proxy.address)
         await done
-        await until(lambda: client.closed)
+        await until(lambda client=client: client.closed)  # type: ignore[misc]
         assert isinstance(client.reason, ConnectionResetError), turns
     await until(lambda: all(one.closed for one in origin.connections))
 

@@ -5,7 +5,10 @@ RC-O11 (tests/loopback/test_case_stale_connections.py) has the origin close; her
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -15,6 +18,7 @@ from toolkit.client import Client, request
 from toolkit.origin import Asked, Origin
 from toolkit.settings import simple
 from toolkit.stage import Stage
+from toolkit.stream import Stream
 from toolkit.waiting import together, turn, until
 
 Proxies = Callable[..., FaultProxy]
@@ -101,6 +105,49 @@ async def test_when_every_kept_connection_is_gone_nobody_tries_one_after_the_oth
     assert len(proxy.links) == 60
     await until(lambda: len(stage.gateway.access()) == 60)
     assert {line["attempts"] for line in stage.gateway.access()} == {1}
+
+
+@contextmanager
+def own_socket(stream: Stream) -> Iterator[socket.socket]:
+    """The socket under a connection of the test: what is done with it is done now, and in this order."""
+    with socket.socket(fileno=os.dup(stream.transport.get_extra_info("socket").fileno())) as one:
+        yield one
+
+
+@pytest.mark.parametrize("how", ["end", "words"])
+@ensureDeferred
+async def test_what_is_known_to_be_gone_since_this_turn_of_the_loop_is_not_used(stage: Stage, how: str) -> None:
+    origin = await stage.origin(own_answer)
+    await stage.serve(simple(origin, up=OFF))
+    client = await stage.client()
+    for number in range(5):
+        assert (await client.ask("GET", "/first")).status == 200
+        await until(lambda: idle(stage) == 1)
+        with own_socket(origin.open[-1]) as upstream, own_socket(client) as downstream:
+            if how == "end":
+                upstream.shutdown(socket.SHUT_WR)
+            else:
+                upstream.send(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+            downstream.send(request("POST", f"/{number}", body=b"5"))
+        answer = await client.answer()
+        assert (answer.status, answer.body) == (200, f"/{number}".encode())
+    assert len(origin.connections) == 6
+
+
+@ensureDeferred
+async def test_a_kept_connection_that_was_gone_says_nothing_of_the_target(stage: Stage, proxies: Proxies) -> None:
+    """Nor where the request cannot be sent again."""
+    origin, proxy = await behind(stage, proxies, breaker={"failures": 2, "open_for": "1h"})
+    client = await stage.client()
+    for _ in range(4):
+        assert (await client.ask("GET", "/")).status == 200
+        proxy.down.held = proxy.up.held = True
+        client.send(request("POST", "/pay", body=b"5"))
+        await until(lambda: stage.gateway.worker.status()["exchanges_running"])
+        origin.open[-1].close()
+        proxy.down.held = proxy.up.held = False
+        assert (await client.answer()).status == 502
+    assert (await client.ask("GET", "/")).status == 200
 
 
 @ensureDeferred

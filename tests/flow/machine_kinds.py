@@ -141,6 +141,7 @@ class PiecesConfig(Settings):
     fail_on: str = Field(default="\0", description="A piece with this in it is an error.")
     fault_on: str = Field(default="\0", description="A piece with this in it is refused.")
     tail: str = Field(default="", description="Put behind the last piece.")
+    lose: str = Field(default="\0", description="A piece with this in it is not passed on.")
 
 
 @implementer(IOnRequestBody, IOnResponseBody)
@@ -161,6 +162,8 @@ class Pieces:
             raise ValueError("cannot")
         if self._config.fault_on.encode() in chunk:
             raise Fault(faults.TOO_LARGE)
+        if self._config.lose.encode() in chunk:
+            return b""
         return chunk.upper() + (self._config.tail.encode() if last else b"")
 
     on_response_chunk = on_request_chunk

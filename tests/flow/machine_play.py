@@ -4,7 +4,7 @@
     > data hello   > end         its body
     > gone  > late  > full  > ready      the client leaves, is too slow, does not read, reads again
     > one opened                 the connection to the target `one` that is being opened is there
-    > one 200 5                  its response head; "?" or nothing: no length announced
+    > one 200 5                  its response head; "?" or nothing: no length announced; "more": the read brought more
     > one 103  > one 100         an interim response
     > one data ok  > one end     its body
     > one failed connect-failure         it fails; with "unsent" or "stale" behind it
@@ -87,7 +87,7 @@ class Play:
         for line in wanted:
             if line.startswith(">"):
                 self._happen(line[1:].split("|")[0].split(), line.split("|")[1:])
-                seen += [line, *(f"< {told}" for told in self._told())]
+                seen += [line, *(f"< {told}".rstrip() for told in self._told())]
         if seen != wanted:
             raise AssertionError("\n" + "\n".join(difflib.ndiff(wanted, seen)))
         self.check()
@@ -197,7 +197,7 @@ class Play:
         elif int(what) < 200 and what != "101":
             machine.interim(Interim(int(what), Headers()))
         else:
-            machine.response_head(self._head(int(what), rest))
+            machine.response_head(self._head(int(what), rest), "more" in rest)
 
     def _head(self, status: int, rest: Sequence[str]) -> Any:
         fields = [("Content-Length", rest[0])] if rest and rest[0] != "?" else []

@@ -72,6 +72,23 @@ def test_a_step_may_give_a_body_to_a_request_that_has_none(call):
     assert answer.sent.body == b"given" and answer.exchange.request.length == 5
 
 
+def test_what_a_step_gave_ends_once():
+    """The client's connection tells of the end of a request without a body, too, when its head was dealt with."""
+    Play([whole(request=100, add="given")]).run("""
+        > GET /
+        < one: GET / 5
+        < one: data given
+        < client: resume
+        < one: end
+        > end
+        > one 204
+        < client: 204 ?
+        > one end
+        < client: end
+        < client: done
+    """)
+
+
 def test_an_announced_length_over_the_limit_is_refused_before_anything_is_read():
     Play([whole(request=9)]).run("""
         > POST / 10

@@ -130,6 +130,24 @@ def test_pieces_of_a_response():
     """)
 
 
+def test_a_head_does_not_wait_for_a_piece_that_is_kept_back():
+    Play(back(pieces(lose="x"))).run("""
+        > GET /
+        < one: GET /
+        < one: end
+        > one 200 ? more
+        < client: 200 ?
+        > one data x
+        < client: data
+        > one data x
+        > one data y
+        < client: data Y
+        > one end
+        < client: end
+        < client: done
+    """)
+
+
 @pytest.mark.parametrize("settings", [{"fail_on": "w"}, {"fault_on": "w"}])
 def test_a_piece_that_fails_cuts_the_answer_off(settings):
     play = Play(back(pieces(**settings))).run("""

@@ -98,6 +98,26 @@ async def test_what_still_runs_at_the_limit_is_cut_off(stage: Stage) -> None:
 
 
 @ensureDeferred
+async def test_who_still_sends_a_body_that_nobody_wants_gets_its_answer(stage: Stage) -> None:
+    """A close over octets that were not read would reset the connection, and could take the answer away."""
+    origin = await stage.origin()
+    flow = steps(step("message-size", max="1KiB"))
+    await stage.serve(simple(origin, api(pre_flow=flow), drain={"notice": "1ms", "timeout": "5s"}))
+    client = await stage.client()
+    client.send(request("POST", "/", "Content-Length: 900000"))
+    assert (await client.answer()).status == 413
+    stopped = stopping(stage)
+    await until(lambda: stage.gateway.worker.status()["why_not_ready"] == "draining")
+    for _ in range(20):
+        client.send(b"x" * 1000)
+        await turn(0.01)
+        assert not client.closed, client.reason
+    client.close()
+    await stopped
+    stage.gateway.service = None  # type: ignore[assignment]
+
+
+@ensureDeferred
 async def test_a_second_signal_ends_at_once(stage: Stage) -> None:
     origin = await stage.origin(lambda asked: None)
     gateway = await stage.serve(simple(origin, drain={"notice": "1ms", "timeout": "30s"}))

@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 from pytest_twisted import ensureDeferred
-from toolkit.client import Client
+from toolkit.client import Client, request
 from toolkit.origin import Asked, Script
 from toolkit.settings import api, simple, step, steps
 from toolkit.stage import Stage
@@ -122,6 +122,27 @@ async def test_an_early_answer_of_an_upstream_that_stopped_reading_leaves_nothin
         lambda: stage.gateway.worker.upstreams()[0]["targets"][0]["connections"]["busy"] == 0
     )
     assert target["active"] == 0
+
+
+@ensureDeferred
+async def test_a_connection_on_which_an_answer_came_before_the_body_was_taken_is_not_used_again(stage: Stage) -> None:
+    """Of a body that is whole all is written at once: the target may answer and never read it."""
+
+    def answer(asked: Asked) -> None:
+        if asked.method == "POST":
+            asked.connection.pause()
+        asked.answer(401 if asked.method == "POST" else 200)
+
+    origin = await stage.origin(answer)
+    await stage.serve(simple(origin, api(pre_flow=steps(step("idempotency", max_body="16MiB")))))
+    client = await stage.client()
+    keyed = ("Idempotency-Key: k", f"Content-Length: {len(PIECE) * 192}")
+    client.send(request("POST", "/", *keyed))
+    for _ in range(192):
+        await client.send_slowly(PIECE)
+    assert (await client.answer()).status == 401
+    assert (await client.ask("GET", "/")).status == 200
+    assert len(origin.connections) == 2
 
 
 @ensureDeferred
