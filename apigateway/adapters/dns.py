@@ -50,8 +50,8 @@ class DnsResolver:
     An IP address is itself (believed for a day). Names of the hosts file come next (a minute), and "localhost" is
     this machine (RFC 6761 6.3). Everything else is asked for as it stands, without a search list: A and AAAA side
     by side, aliases followed, the shortest TTL of all counts. The servers are asked in turn, and again, until one
-    answers or 5 s are over; SERVFAIL and the like are no answer. Where one type is answered and the other is not,
-    what came is taken; NameNotFound needs both answered.
+    answers or 5 s are over; SERVFAIL and the like are no answer, and the next question begins behind the server that
+    gave none. Where one type is answered and the other is not, what came is taken; NameNotFound needs both answered.
     servers: "address" or "address:port"; none: those of resolv.conf, which is read again when it changes.
     """
 
@@ -71,6 +71,7 @@ class DnsResolver:
         self._resolv_conf = ReadAgain(resolv_conf, parse_resolv_conf)
         self._questions = DnsQuestions(reactor)
         self._timeout = timeout
+        self._begin: tuple[str, int] | None = None  # with this server, where it is still one
 
     def resolve(self, name: str) -> Deferred[Resolution]:
         """See IResolver."""
@@ -136,11 +137,12 @@ class DnsResolver:
         servers = self._servers or self._resolv_conf()
         # The text only: an exception that is raised holds this frame, and would be held by it.
         problem = "no answer in time"
+        first = servers.index(self._begin) if self._begin in servers else 0
         for turn in range(max(FEWEST_TRIES, 2 * len(servers))):
             left = end - self._reactor.seconds()
             if left <= 0:
                 break
-            server = servers[turn % len(servers)]
+            server = servers[(first + turn) % len(servers)]
             try:
                 answer = await self._questions.ask(server, query, min(self._timeout * ONE_TRY, left))
             except CancelledError:
@@ -149,8 +151,10 @@ class DnsResolver:
                 problem = f"{server[0]}: {type(error).__name__}"
             else:
                 if answer.rCode in (dns.OK, dns.ENAME):
+                    self._begin = server
                     return answer
                 problem = f"{server[0]} answered with code {answer.rCode}"
+            self._begin = servers[(first + turn + 1) % len(servers)]
         raise ResolutionFailed(problem)
 
 

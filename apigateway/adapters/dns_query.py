@@ -33,7 +33,7 @@ class DnsQuestions:
         return answer
 
     async def _over_udp(self, server: tuple[str, int], query: dns.Query, seconds: float) -> dns.Message:
-        protocol = dns.DNSDatagramProtocol(self, self._reactor)
+        protocol = OneServer(self, self._reactor, server)
         port = self._listen(protocol, "::" if ":" in server[0] else "")
         try:
             return await protocol.query(server, [query], seconds)
@@ -75,6 +75,19 @@ class DnsQuestions:
 
     def messageReceived(self, message: Any, protocol: Any, address: Any = None) -> None:
         """An answer to nothing that was asked: late, or forged."""
+
+
+class OneServer(dns.DNSDatagramProtocol):
+    """What one server is asked over. twisted.names takes an answer only from the very address that was asked, and the
+    zone of a link-local one ("fe80::1%eth0") is not told by who answers."""
+
+    def __init__(self, controller: Any, reactor: Any, server: tuple[str, int]) -> None:
+        super().__init__(controller, reactor)  # type: ignore[no-untyped-call]
+        self._server = server
+
+    def datagramReceived(self, data: bytes, addr: tuple[str, int]) -> None:
+        host, port = self._server
+        super().datagramReceived(data, self._server if addr == (host.partition("%")[0], port) else addr)
 
 
 def _call_off(protocol: dns.DNSMixin) -> None:

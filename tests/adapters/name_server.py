@@ -69,7 +69,8 @@ class Mute(DatagramProtocol):
 class NameServer:
     """A zone served over UDP and TCP on one port."""
 
-    def __init__(self) -> None:
+    def __init__(self, interface: str = LOOPBACK) -> None:
+        self._interface = interface
         self.zone = Zone()
         self.factory = Factory(self.zone)
         self.factory.noisy = False
@@ -79,10 +80,10 @@ class NameServer:
     def _listen(self) -> tuple[Any, Any]:
         ports: Any = reactor
         while True:
-            tcp = ports.listenTCP(0, self.factory, interface=LOOPBACK)
+            tcp = ports.listenTCP(0, self.factory, interface=self._interface)
             try:
                 protocol = dns.DNSDatagramProtocol(self.factory)
-                return ports.listenUDP(tcp.getHost().port, protocol, interface=LOOPBACK), tcp
+                return ports.listenUDP(tcp.getHost().port, protocol, interface=self._interface), tcp
             except CannotListenError:  # somebody has the port of that number over UDP
                 tcp.stopListening()
 

@@ -18,6 +18,7 @@ from twisted.names import dns
 from zope.interface.verify import verifyObject
 
 from apigateway.adapters.dns import DnsResolver
+from apigateway.adapters.dns_query import OneServer
 from apigateway.ports.interfaces import (
     IResolver,
     NameNotFound,
@@ -196,9 +197,36 @@ async def test_a_name_asked_for_in_vain_leaves_nothing_behind(mute: Any, no_coll
 async def test_a_second_server_is_asked_where_the_first_is_silent(
     mute: tuple[Mute, str], served: NameServer
 ) -> None:
-    found = await resolver(mute[1], served.address, timeout=1.0).resolve("six.test")
+    names = resolver(mute[1], served.address, timeout=1.0)
+    found = await names.resolve("six.test")
     assert found.addresses == ("2001:db8::6",)
     assert mute[0].heard == 2
+    # Who did not answer is not waited for by the next question, too.
+    assert (await names.resolve("both.test")).ttl == 15
+    assert mute[0].heard == 2
+
+
+@pytest.mark.parametrize(
+    ("source", "taken_for"),
+    [(("fe80::1", 53), ("fe80::1%eth0", 53)), (("fe80::2", 53), ("fe80::2", 53)), (("fe80::1", 54), ("fe80::1", 54))],
+)
+def test_an_answer_of_a_link_local_server_tells_no_zone(
+    monkeypatch: pytest.MonkeyPatch, source: tuple[str, int], taken_for: tuple[str, int]
+) -> None:
+    told: list[Any] = []
+    monkeypatch.setattr(dns.DNSDatagramProtocol, "datagramReceived", lambda _, data, address: told.append(address))
+    OneServer(None, reactor, ("fe80::1%eth0", 53)).datagramReceived(b"an answer", source)
+    assert told == [taken_for]
+
+
+@pytest.mark.parametrize("written", ["::1", "0:0:0:0:0:0:0:1"])
+@ensureDeferred
+async def test_a_server_answers_however_its_address_is_written(written: str) -> None:
+    server = NameServer("::1")
+    server.zone.add(b"a.test", dns.Record_A("192.0.2.1"), 30)
+    found = await resolver(f"[{written}]:{server.port}").resolve("a.test")
+    await server.close()
+    assert found.addresses == ("192.0.2.1",)
 
 
 @ensureDeferred

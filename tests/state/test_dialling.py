@@ -10,7 +10,8 @@ from pytest_twisted import ensureDeferred
 from redis_server import RedisServer
 from resp_server import RespServer, always, to
 from toolkit.waiting import reactor, turn, until
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
 
 from apigateway.ports.interfaces import Resolution
 
@@ -18,15 +19,25 @@ NAME = "redis.example.test"
 
 
 class Names:
-    """A resolver that knows one answer, or none and takes its time. asked: the names."""
+    """A resolver that knows one answer, `after` so many seconds, or none. asked: the names."""
 
-    def __init__(self, *addresses: str) -> None:
+    def __init__(self, *addresses: str, after: float = 0.0) -> None:
         self.addresses = addresses
+        self.after = after
         self.asked: list[str] = []
 
     def resolve(self, name: str) -> Deferred[Resolution]:
         self.asked.append(name)
-        return succeed(Resolution(self.addresses, 60.0)) if self.addresses else Deferred()
+        found = Resolution(self.addresses, 60.0)
+        return deferLater(reactor, self.after, lambda: found) if self.addresses else Deferred()
+
+
+@ensureDeferred
+async def test_a_name_is_waited_for_while_another_name_server_is_asked(linked: Any, redis: RedisServer) -> None:
+    """Longer than for a connection: the first name server of several has 1.5 s."""
+    names = Names("127.0.0.1", after=1.5)
+    one = await linked(redis.url.replace("127.0.0.1", NAME), resolver=names)
+    assert one.link.connected, one.link.why
 
 
 @pytest.mark.parametrize("addresses", [("127.0.0.1", "127.0.0.2"), ("127.0.0.2", "127.0.0.1")])
