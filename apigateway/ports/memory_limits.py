@@ -137,7 +137,8 @@ class TokenBucket:
     def wait(self, limit: Limit, now: float, lacking: int) -> float:
         there = limit.limit - self._missing
         short = lacking - (there - math.floor(there + _ROUNDING))
-        return short * limit.period / limit.limit
+        # Where the limit was lowered, what is missing is paid off slowly; but by then the counter is forgotten.
+        return min(short * limit.period / limit.limit, max(0.0, self.ends - now))
 
 
 COUNTERS: dict[str, type[SlidingWindow] | type[FixedWindow] | type[TokenBucket]] = {

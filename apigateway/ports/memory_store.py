@@ -115,17 +115,18 @@ class MemoryStore:
         limit = limits[0]
         counter = self._counter(limit, now)
         free = counter.free(limit, now)
+        if not cost:
+            return Decision(True, (Standing(max(0, free), max(0.0, counter.ends - now)),))
         if free < cost:
             return Decision(False, (_untouched(counter, limit, free, now, cost),))
-        if cost:
-            counter.take(limit, now, cost)
+        counter.take(limit, now, cost)
         return Decision(True, (Standing(free - cost, max(0.0, counter.ends - now)),))
 
     def _take_all(self, limits: Sequence[Limit], cost: int) -> Decision:
         now = self._now()
         asked = [(self._counter(limit, now), limit) for limit in limits]
         free = [counter.free(limit, now) for counter, limit in asked]
-        granted = all(left >= cost for left in free)
+        granted = not cost or all(left >= cost for left in free)
         if not granted:
             standings = [_untouched(*pair, left, now, cost) for pair, left in zip(asked, free, strict=True)]
             return Decision(False, tuple(standings))
@@ -133,7 +134,7 @@ class MemoryStore:
             if cost:
                 counter.take(limit, now, cost)
         counters = [counter for counter, _ in asked]
-        return Decision(True, tuple(Standing(left - cost, max(0.0, counter.ends - now))
+        return Decision(True, tuple(Standing(max(0, left - cost), max(0.0, counter.ends - now))
                                     for counter, left in zip(counters, free, strict=True)))
 
     def peek(self, limits: Sequence[Limit]) -> Decision:

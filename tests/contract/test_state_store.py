@@ -100,6 +100,27 @@ class TestTake:
         assert (refused.granted, refused.standings[0].remaining) == (False, 0)
         assert 0 < refused.standings[0].retry_after <= refused.standings[0].reset_after
 
+    @each_algorithm
+    @ensureDeferred
+    async def test_a_limit_that_was_lowered_by_far_makes_nobody_wait_longer_than_a_period(
+        self, subject: Subject, algorithm: str
+    ) -> None:
+        assert (await subject.take(subject.limit(1000, algorithm=algorithm), cost=1000)).granted
+        rule = subject.limit(10, algorithm=algorithm)
+        refused = await subject.take(rule)
+        assert (refused.granted, refused.standings[0].remaining) == (False, 0)
+        assert 0 < refused.standings[0].retry_after <= refused.standings[0].reset_after <= rule.period * 1.01 + 1e-6
+
+    @each_algorithm
+    @ensureDeferred
+    async def test_who_takes_nothing_may_where_the_limit_was_lowered(self, subject: Subject, algorithm: str) -> None:
+        await subject.granted(subject.limit(10, algorithm=algorithm), times=8)
+        rule = subject.limit(5, algorithm=algorithm)
+        for rules in ((rule,), (rule, subject.limit(5, key="other", algorithm=algorithm))):
+            nothing = await subject.take(*rules, cost=0)
+            assert (nothing.granted, nothing.standings[0].remaining) == (True, 0)
+            assert nothing.standings[0].retry_after == 0
+
     @ensureDeferred
     async def test_no_rule_grants(self, subject: Subject) -> None:
         assert await subject.take() == Decision(True, ())

@@ -12,7 +12,8 @@
 -- one without an expiry gets it back. Equal, decision by decision, to ports/memory_limits.py.
 
 local GRACE, MOST = 1000, 2 ^ 53
-local call, pcall, floor, ceil, max = redis.call, redis.pcall, math.floor, math.ceil, math.max
+local call, pcall, floor, ceil = redis.call, redis.pcall, math.floor, math.ceil
+local max, min = math.max, math.min
 local format, match = string.format, string.match
 
 local rules = #KEYS
@@ -202,7 +203,8 @@ function algorithms.b()
   end
 
   function bucket.ends(counter, limit)
-    return limit > 0 and counter.seen + counter.missing * counter.period / limit or now
+    -- No more than a period: where the limit was lowered, more may be missing than a bucket holds.
+    return limit > 0 and counter.seen + min(counter.missing / limit, 1) * counter.period or now
   end
 
   function bucket.take(counter, limit)
@@ -214,7 +216,7 @@ function algorithms.b()
   function bucket.wait(counter, limit, lacking)
     local there = limit - counter.missing
     local short = lacking - (there - floor(there + ROUNDING))
-    return short * counter.period / limit
+    return min(short * counter.period / limit, bucket.ends(counter, limit) - now)
   end
 
   return bucket
@@ -234,7 +236,7 @@ for rule = 1, rules do
   end
   counter.limit = limit
   local free = counter.algorithm.free(counter, limit)
-  granted = granted and free >= cost
+  granted = granted and (free >= cost or cost == 0)
   asked[rule] = { counter = counter, limit = limit, free = free }
 end
 
@@ -260,7 +262,7 @@ local reply, taken = { granted and 1 or 0 }, granted and not look and cost or 0
 for rule = 1, rules do
   local one = asked[rule]
   local counter, wait = one.counter, 0
-  if one.free < cost then
+  if one.free < cost and cost > 0 then
     wait = cost > one.limit and counter.period or counter.algorithm.wait(counter, one.limit, cost - one.free)
   end
   reply[3 * rule - 1] = max(0, one.free - taken)
