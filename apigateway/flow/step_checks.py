@@ -7,7 +7,10 @@ from collections.abc import Iterable, Iterator
 from apigateway.config.model import Configuration
 from apigateway.errors import Problem
 from apigateway.flow.units import Unit
-from apigateway.text import nearest
+from apigateway.text import format_duration, nearest
+
+# A step may ask the state up to three times, and each answer is waited for a little longer than its time-out.
+TIMES_TO_ASK = 4
 
 
 def check_steps(configuration: Configuration, units: Iterable[Unit]) -> list[Problem]:
@@ -29,11 +32,25 @@ def check_steps(configuration: Configuration, units: Iterable[Unit]) -> list[Pro
                 f'set {scope}"state" to a Redis, or "workers" to 1'
             )
             problems.append(Problem(f"{unit.info.pointer}/with", text))
+        problems += _too_short_for(configuration, unit)
         if keeps_nothing and getattr(unit.policy, "keeps_quotas", False):
             text = f'{unit.kind.name} has nowhere to keep its counters: set "data_dir", or "state" to a Redis'
             problems.append(Problem(f"{unit.info.pointer}/with", text))
         problems += _unknown_consumers(unit, names)
     return problems
+
+
+def _too_short_for(configuration: Configuration, unit: Unit) -> Iterator[Problem]:
+    """Of a step that would be late before the state is given up: its on_store_failure would never be heard."""
+    state, policy = configuration.state, unit.policy
+    asks = getattr(policy, "shares_state", False) or getattr(policy, "keeps_quotas", False)
+    least = TIMES_TO_ASK * state.timeout
+    if asks and state.remote and unit.info.timeout < least:
+        yield Problem(
+            f"{unit.info.pointer}/timeout",
+            f"{unit.kind.name} may wait for the shared state, whose timeout is {format_duration(state.timeout)}: "
+            f"{format_duration(least)} at least, or on_store_failure would come too late",
+        )
 
 
 def _unknown_consumers(unit: Unit, names: list[str]) -> Iterator[Problem]:

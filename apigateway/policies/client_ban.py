@@ -105,6 +105,9 @@ class ClientBan(TellsStoreFailure):
         self._step = services.place.rpartition("/")[2]
         self._prefix = f"{services.environment}/{services.place}/{config.by}/"
         self._whose = whose(config.by, config.ipv6_prefix, services)
+        # Whom an exchange was looked up as: steps behind this one may make him another, by an identity or a header. Not
+        # in a slot of the exchange: a step in the shadow leaves none there.
+        self._keys: dict[Exchange, str] = {}
 
     def close(self) -> None:
         """Counters and bans stay: the next revision goes on with them."""
@@ -121,7 +124,7 @@ class ClientBan(TellsStoreFailure):
 
     def on_request(self, exchange: Exchange) -> Outcome:
         """Refuse who is banned."""
-        key = self._prefix + self._whose(exchange)
+        key = self._keys[exchange] = self._prefix + self._whose(exchange)
         known = self._known.get(key)
         if known is not None:
             if known != NOT_BANNED:
@@ -139,11 +142,12 @@ class ClientBan(TellsStoreFailure):
 
     def on_log(self, exchange: Exchange) -> None:
         """Count the answer, and ban where it was one too many."""
+        key = self._keys.pop(exchange, None) or self._prefix + self._whose(exchange)
         if exchange.fault is not None and exchange.fault.kind is self._fault:
             return
         bad = exchange.status in self._statuses
         if bad or self._config.percent is not None:
-            self._count(self._prefix + self._whose(exchange), bad)
+            self._count(key, bad)
 
     # ---- the decision
 

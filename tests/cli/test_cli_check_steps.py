@@ -17,10 +17,11 @@ PLACE = "/apis/0/routes/0/pre_flow/request/0/with"
 
 
 def problems(
-    call: Call, folder: Path, policy: str, settings: dict[str, Any], **more: Any
+    call: Call, folder: Path, policy: str, settings: dict[str, Any], step: dict[str, Any] | None = None, **more: Any
 ) -> list[tuple[str, str, str]]:
     """Of a file with one step: pointer, message and hint of each error."""
-    route = {"name": "all", "upstream": "one", "pre_flow": {"request": [{"policy": policy, "with": settings}]}}
+    steps = [{"policy": policy, "with": settings, **(step or {})}]
+    route = {"name": "all", "upstream": "one", "pre_flow": {"request": steps}}
     whole = {
         "version": 1,
         "listeners": [{"name": "public", "address": "127.0.0.1:8080"}],
@@ -64,6 +65,24 @@ def test_one_worker_or_a_scope_of_one_is_fine(
 
 def test_shared_scope_is_fine_with_a_shared_state(call: Call, tmp_path: Path) -> None:
     assert problems(call, tmp_path, "rate-limit", LIMIT, workers=2, state="redis://127.0.0.1:6379/0") == []
+
+
+@pytest.mark.parametrize(
+    ("policy", "settings", "refused"),
+    [("rate-limit", LIMIT, True), ("quota", {"limit": 5, "per": "day"}, True), ("idempotency", {}, True),
+     ("rate-limit", {**LIMIT, "scope": "worker"}, False)],
+)  # fmt: skip
+def test_a_step_waits_long_enough_to_find_the_state_away(
+    call: Call, tmp_path: Path, policy: str, settings: dict[str, Any], refused: bool
+) -> None:
+    state = {"url": "redis://127.0.0.1:6379/0", "timeout": "500ms"}
+    told = problems(call, tmp_path, policy, settings, step={"timeout": "1999ms"}, state=state)
+    message = (
+        f"{policy} may wait for the shared state, whose timeout is 500ms: 2s at least, or on_store_failure would come "
+        "too late"
+    )
+    assert told == ([(PLACE.replace("with", "timeout"), message, "")] if refused else [])
+    assert problems(call, tmp_path, policy, settings, step={"timeout": "2s"}, state=state) == []
 
 
 def test_a_tier_is_of_a_consumer_that_exists(call: Call, tmp_path: Path) -> None:

@@ -176,6 +176,18 @@ def test_by_consumer(calling):
     assert ban.ask() is None
 
 
+def test_who_is_told_apart_later_is_counted_as_who_was_looked_up(calling):
+    """Else he would be banned under a name by which nobody is ever refused."""
+    ban = calling(by="consumer")
+    for _ in range(3):
+        made = ban.begin()
+        made.put(IDENTITY, Identity(consumer="acme"))  # by a step behind this one
+        ban.end(made, 401)
+    assert ban.ask().kind == BANNED
+    assert ban.ask(consumer="acme") is None
+    assert ban.policy._keys == {}
+
+
 def test_an_ipv6_client_is_its_network(calling):
     ban = calling(count=1)
     ban.fails(1, client="2001:db8::1")
