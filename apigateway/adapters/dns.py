@@ -29,6 +29,8 @@ TIMEOUT = 5.0
 # A server that has not answered in this part of it is asked again, or the next one is.
 ONE_TRY = 0.3
 FEWEST_TRIES = 3
+# For how long a server that gave no answer is not asked first.
+BEHIND = 10.0
 LONGEST_CHAIN = 8
 LITERAL_TTL = 86400.0
 HOSTS_TTL = 60.0
@@ -50,7 +52,7 @@ class DnsResolver:
     An IP address is itself (believed for a day). Names of the hosts file come next (a minute), and "localhost" is
     this machine (RFC 6761 6.3). Everything else is asked for as it stands, without a search list: A and AAAA side
     by side, aliases followed, the shortest TTL of all counts. The servers are asked in turn, and again, until one
-    answers or 5 s are over; SERVFAIL and the like are no answer, and the next question begins behind the server that
+    answers or 5 s are over; SERVFAIL and the like are no answer, and for 10 s questions begin behind the server that
     gave none. Where one type is answered and the other is not, what came is taken; NameNotFound needs both answered.
     servers: "address" or "address:port"; none: those of resolv.conf, which is read again when it changes.
     """
@@ -71,7 +73,9 @@ class DnsResolver:
         self._resolv_conf = ReadAgain(resolv_conf, parse_resolv_conf)
         self._questions = DnsQuestions(reactor)
         self._timeout = timeout
-        self._begin: tuple[str, int] | None = None  # with this server, where it is still one
+        # With this server, until then (of the reactor): the first one may be there for a reason.
+        self._begin: tuple[str, int] | None = None
+        self._begin_until = 0.0
 
     def resolve(self, name: str) -> Deferred[Resolution]:
         """See IResolver."""
@@ -137,25 +141,32 @@ class DnsResolver:
         servers = self._servers or self._resolv_conf()
         # The text only: an exception that is raised holds this frame, and would be held by it.
         problem = "no answer in time"
-        first = servers.index(self._begin) if self._begin in servers else 0
+        first = self._first(servers)
         for turn in range(max(FEWEST_TRIES, 2 * len(servers))):
             left = end - self._reactor.seconds()
             if left <= 0:
                 break
-            server = servers[(first + turn) % len(servers)]
+            server, behind = (servers[(first + turn + more) % len(servers)] for more in (0, 1))
             try:
                 answer = await self._questions.ask(server, query, min(self._timeout * ONE_TRY, left))
             except CancelledError:
+                self._begin_with(behind)  # who gives it up has waited for as long as he could
                 raise
             except Exception as error:
                 problem = f"{server[0]}: {type(error).__name__}"
             else:
                 if answer.rCode in (dns.OK, dns.ENAME):
-                    self._begin = server
                     return answer
                 problem = f"{server[0]} answered with code {answer.rCode}"
-            self._begin = servers[(first + turn + 1) % len(servers)]
+            self._begin_with(behind)
         raise ResolutionFailed(problem)
+
+    def _first(self, servers: Sequence[tuple[str, int]]) -> int:
+        known = self._begin in servers and self._reactor.seconds() < self._begin_until
+        return servers.index(self._begin) if known else 0
+
+    def _begin_with(self, server: tuple[str, int]) -> None:
+        self._begin, self._begin_until = server, self._reactor.seconds() + BEHIND
 
 
 def addresses_of(payloads: Sequence[Any]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from twisted.internet.defer import maybeDeferred
@@ -78,16 +79,20 @@ class DnsQuestions:
 
 
 class OneServer(dns.DNSDatagramProtocol):
-    """What one server is asked over. twisted.names takes an answer only from the very address that was asked, and the
-    zone of a link-local one ("fe80::1%eth0") is not told by who answers."""
+    """What one server is asked over. twisted.names takes an answer only from the very text that was asked, and an IPv6
+    address has many; the zone of a link-local one ("fe80::1%eth0") is not even told by who answers."""
 
     def __init__(self, controller: Any, reactor: Any, server: tuple[str, int]) -> None:
         super().__init__(controller, reactor)  # type: ignore[no-untyped-call]
         self._server = server
+        self._from = _without_zone(server[0]), server[1]
 
     def datagramReceived(self, data: bytes, addr: tuple[str, int]) -> None:
-        host, port = self._server
-        super().datagramReceived(data, self._server if addr == (host.partition("%")[0], port) else addr)
+        super().datagramReceived(data, self._server if (_without_zone(addr[0]), addr[1]) == self._from else addr)
+
+
+def _without_zone(host: str) -> IPv4Address | IPv6Address:
+    return ip_address(host.partition("%")[0])
 
 
 def _call_off(protocol: dns.DNSMixin) -> None:

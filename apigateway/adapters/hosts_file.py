@@ -51,6 +51,5 @@ def parse_hosts(text: str) -> dict[str, tuple[str, ...]]:
 def parse_resolv_conf(text: str) -> list[tuple[str, int]]:
     """The name servers of a resolv.conf(5); this machine's own where it names none, as libc has it."""
     words = [line.split() for line in text.splitlines()]
-    found = [as_ip(line[1]) for line in words if len(line) > 1 and line[0] == "nameserver"]
-    named = [str(address) for address in found if address is not None]
-    return [(address, DNS_PORT) for address in named or [LOOPBACK[0]]]
+    found = [line[1] for line in words if len(line) > 1 and line[0] == "nameserver" and as_ip(line[1])]
+    return [(address, DNS_PORT) for address in found or [LOOPBACK[0]]]

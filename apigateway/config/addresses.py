@@ -82,12 +82,11 @@ def parse_listen_address(text: str) -> TcpAddress | UnixAddress:
 
 
 def parse_server(text: str, default_port: int) -> TcpAddress:
-    """An IP address with or without a port; written as who answers from there is named. Raises ValueError."""
+    """An IP address with or without a port. Raises ValueError."""
     host, port = (text, None) if as_ip(text) else _host_and_port(text)
-    address = as_ip(host)
-    if address is None:
+    if as_ip(host) is None:
         raise ValueError("expected an IP address, with or without a port")
-    return TcpAddress(str(address), default_port if port is None else _port(port))
+    return TcpAddress(host, default_port if port is None else _port(port))
 
 
 def parse_place(text: str, default_port: int) -> TcpAddress:

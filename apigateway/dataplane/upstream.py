@@ -285,7 +285,7 @@ class UpstreamConnection:
 
     def close(self) -> None:
         """Flush and close, between exchanges; a target that does not take the rest is cut off after a while."""
-        if not self.closed:
+        if not self.closed and self._tunnel is None:  # a tunnel has a time of its own
             self._deadline.at(self._now() + FLUSH_SECONDS)
         self.transport.unregisterProducer()
         self.transport.loseConnection()

@@ -9,8 +9,8 @@ from apigateway.errors import Problem
 from apigateway.flow.units import Unit
 from apigateway.text import format_duration, nearest
 
-# A step may ask the state up to three times, and each answer is waited for a little longer than its time-out.
-TIMES_TO_ASK = 4
+# A step may ask the state up to three times, and waits for each answer a little longer than the state's time-out.
+TIMEOUTS_TO_OUTLAST = 4
 
 
 def check_steps(configuration: Configuration, units: Iterable[Unit]) -> list[Problem]:
@@ -44,7 +44,7 @@ def _too_short_for(configuration: Configuration, unit: Unit) -> Iterator[Problem
     """Of a step that would be late before the state is given up: its on_store_failure would never be heard."""
     state, policy = configuration.state, unit.policy
     asks = getattr(policy, "shares_state", False) or getattr(policy, "keeps_quotas", False)
-    least = TIMES_TO_ASK * state.timeout
+    least = TIMEOUTS_TO_OUTLAST * state.timeout
     if asks and state.remote and unit.info.timeout < least:
         yield Problem(
             f"{unit.info.pointer}/timeout",

@@ -105,8 +105,8 @@ class ClientBan(TellsStoreFailure):
         self._step = services.place.rpartition("/")[2]
         self._prefix = f"{services.environment}/{services.place}/{config.by}/"
         self._whose = whose(config.by, config.ipv6_prefix, services)
-        # Whom an exchange was looked up as: steps behind this one may make him another, by an identity or a header. Not
-        # in a slot of the exchange: a step in the shadow leaves none there.
+        # Whom an exchange was looked up as: a step behind this one may tell who it is. Not in a slot of the exchange: a
+        # step in the shadow leaves none there.
         self._keys: dict[Exchange, str] = {}
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ import pytest_twisted
 from name_server import Mute, NameServer
 from pytest_twisted import ensureDeferred
 from toolkit.garbage import garbage, no_collector
+from toolkit.waiting import until
 from twisted.internet import reactor
 from twisted.internet.asyncioreactor import AsyncioSelectorReactor
 from twisted.internet.defer import CancelledError
@@ -195,7 +196,7 @@ async def test_a_name_asked_for_in_vain_leaves_nothing_behind(mute: Any, no_coll
 
 @ensureDeferred
 async def test_a_second_server_is_asked_where_the_first_is_silent(
-    mute: tuple[Mute, str], served: NameServer
+    mute: tuple[Mute, str], served: NameServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     names = resolver(mute[1], served.address, timeout=1.0)
     found = await names.resolve("six.test")
@@ -204,6 +205,21 @@ async def test_a_second_server_is_asked_where_the_first_is_silent(
     # Who did not answer is not waited for by the next question, too.
     assert (await names.resolve("both.test")).ttl == 15
     assert mute[0].heard == 2
+    # For a while.
+    monkeypatch.setattr(names, "_begin_until", 0.0)
+    assert (await names.resolve("both.test")).ttl == 15
+    assert mute[0].heard == 4
+
+
+@ensureDeferred
+async def test_who_gives_a_question_up_begins_behind_that_server(mute: tuple[Mute, str], served: NameServer) -> None:
+    names = resolver(mute[1], served.address)
+    given_up = names.resolve("six.test")
+    await until(lambda: mute[0].heard)
+    given_up.cancel()
+    with pytest.raises(CancelledError):
+        await given_up
+    assert (await names.resolve("six.test").addTimeout(1.0, reactor)).addresses == ("2001:db8::6",)
 
 
 @pytest.mark.parametrize(
@@ -224,8 +240,10 @@ def test_an_answer_of_a_link_local_server_tells_no_zone(
 async def test_a_server_answers_however_its_address_is_written(written: str) -> None:
     server = NameServer("::1")
     server.zone.add(b"a.test", dns.Record_A("192.0.2.1"), 30)
-    found = await resolver(f"[{written}]:{server.port}").resolve("a.test")
-    await server.close()
+    try:
+        found = await resolver(f"[{written}]:{server.port}").resolve("a.test")
+    finally:
+        await server.close()
     assert found.addresses == ("192.0.2.1",)
 
 

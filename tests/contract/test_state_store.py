@@ -110,6 +110,8 @@ class TestTake:
         refused = await subject.take(rule)
         assert (refused.granted, refused.standings[0].remaining) == (False, 0)
         assert 0 < refused.standings[0].retry_after <= refused.standings[0].reset_after <= rule.period * 1.01 + 1e-6
+        await subject.passes(11.2)  # the period, a slot, and the second that a key is kept longer
+        assert await subject.granted(rule, times=12) == 10
 
     @each_algorithm
     @ensureDeferred

@@ -22,8 +22,10 @@ from apigateway.ports.interfaces import IResolver, ITimers, NameNotFound, Resolu
 # For connecting (TCP, TLS), for logging in, and for each Sentinel. A server that needs longer could answer no command
 # in time, and a lost packet must not keep the next attempt from coming.
 STEP_LIMIT = 0.5
-# For names and Sentinels, before that: the first name server may be down, and the next one is to be asked.
-SEARCH_LIMIT = 2.0
+# Before that, for a name that was never resolved: the first name server may be down, and the next one is to be asked.
+NAME_LIMIT = 2.0
+# For names and Sentinels together.
+SEARCH_LIMIT = 5.0
 # Of one name, in one attempt: each may take all of STEP_LIMIT.
 MOST_ADDRESSES = 3
 # How long the key of a probe is there.
@@ -144,8 +146,9 @@ class Dialling:
 
     async def _addresses(self, host: str) -> tuple[str, ...]:
         """At least one."""
+        within = STEP_LIMIT if host in self._known else NAME_LIMIT
         try:
-            found = (await self._within(SEARCH_LIMIT, _awaited(self._reach.resolver.resolve(host)), host)).addresses
+            found = (await self._within(within, _awaited(self._reach.resolver.resolve(host)), host)).addresses
             self._known[host] = found
         except (NameNotFound, ResolutionFailed, StoreUnavailable) as error:
             found = self._known.get(host, ())

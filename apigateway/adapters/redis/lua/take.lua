@@ -9,7 +9,8 @@
 --         in front are read where it refuses.
 -- Expiry  a second after nothing of the counter is in use any more.
 -- What a key holds is described below. One that holds something else, or a time that is a period ahead, is begun anew;
--- one without an expiry gets it back. Equal, decision by decision, to ports/memory_limits.py.
+-- one without an expiry gets it back. Equal, decision by decision, to ports/memory_limits.py; but where the limit of a
+-- bucket was lowered, the times that are told may be longer, up to the period.
 
 local GRACE, MOST = 1000, 2 ^ 53
 local call, pcall, floor, ceil = redis.call, redis.pcall, math.floor, math.ceil
@@ -204,7 +205,7 @@ function algorithms.b()
 
   function bucket.ends(counter, limit)
     -- No more than a period: where the limit was lowered, more may be missing than a bucket holds.
-    return limit > 0 and counter.seen + min(counter.missing / limit, 1) * counter.period or now
+    return limit > 0 and counter.seen + min(counter.missing, limit) * counter.period / limit or now
   end
 
   function bucket.take(counter, limit)
