@@ -52,7 +52,7 @@ REAL := adapters cli config_examples contract dataplane deploy faults loopback m
 steady: $(DEVELOPS)
 	@turn=0; while [ $$turn -lt $(or $(TIMES),20) ]; do \
 	  turn=$$((turn + 1)); echo "turn $$turn of $(or $(TIMES),20)"; \
-	  $(BIN)/pytest -q -x $(or $(TESTS),$(wildcard $(REAL:%=tests/%))) || \
+	  $(BIN)/pytest -q -x -n 2 --dist loadfile $(or $(TESTS),$(wildcard $(REAL:%=tests/%))) || \
 	    { echo "turn $$turn failed, in the test that is named above" >&2; exit 1; }; \
 	done
 

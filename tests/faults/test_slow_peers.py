@@ -4,6 +4,7 @@ hardly notice them."""
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable
 from statistics import median
 from typing import Any
@@ -26,6 +27,8 @@ SLOW = 5
 HOSTILE = 100
 # Requests of one measurement, by so many clients; and of how many measurements the quietest counts.
 REQUESTS, CLIENTS, ROUNDS = 400, 4, 8
+# Seconds: nobody is made to wait for a slow one, which would show as a timer of ours and not as work.
+NOTICED = 0.1
 
 
 async def much_or_little(asked: Asked) -> None:
@@ -85,25 +88,34 @@ class Hostile:
             client.send(b"x" * 1900)
 
 
-async def p99(stage: Stage) -> float:
-    """Of what others wait for an answer, in seconds."""
+async def p99(stage: Stage) -> tuple[float, float]:
+    """Of what others wait for an answer, in seconds: by the clock, and of those in which this thread has run, whatever
+    else the machine does."""
     waits: list[float] = []
+    ran: list[float] = []
 
     async def ask_on() -> None:
         client = await stage.client()
         for _ in range(REQUESTS // CLIENTS):
-            began = reactor.seconds()
+            began, begun = reactor.seconds(), time.thread_time()
             assert (await client.ask("GET", "/little")).status == 200
             waits.append(reactor.seconds() - began)
+            ran.append(time.thread_time() - begun)
         client.close()
 
     await together(*(ask_on() for _ in range(CLIENTS)))
-    return sorted(waits)[math.ceil(0.99 * len(waits)) - 1]
+    rank = math.ceil(0.99 * len(waits)) - 1
+    return sorted(waits)[rank], sorted(ran)[rank]
+
+
+def ran(measured: list[tuple[float, float]]) -> float:
+    return min(seconds for _, seconds in measured)
 
 
 @ensureDeferred
 async def test_a_hundred_slow_clients_do_not_double_the_p99_of_others(stage: Stage, proxies: Proxies) -> None:
-    """Relative, in one process: what is busy besides only adds, so the quietest of several measurements counts."""
+    """Relative, in one process: what is busy besides only adds, so the quietest of several measurements counts; by the
+    time that ran, since a machine that is quiet in one half only would tell nothing."""
     origin = await stage.origin(much_or_little)
     await stage.serve(
         simple(origin, **limited(header_timeout="10m", body_timeout="10m"), up={"timeouts": {"response": "10m"}})
@@ -114,13 +126,14 @@ async def test_a_hundred_slow_clients_do_not_double_the_p99_of_others(stage: Sta
     with growth() as memory:
         await hostile.come(HOSTILE)
         await hostile.go_on()
-        beside: list[float] = []
-        while len(beside) < ROUNDS and (len(beside) < ROUNDS // 2 or min(beside) >= 2 * min(alone)):
+        beside: list[tuple[float, float]] = []
+        while len(beside) < ROUNDS and (len(beside) < ROUNDS // 2 or ran(beside) >= 2 * ran(alone)):
             beside.append(await p99(stage))
             memory.look()
     assert stage.gateway.worker.status()["exchanges_running"] >= HOSTILE // 3 * 2
     assert len(stage.gateway.worker.bound[0].listener.connections) >= HOSTILE
-    assert min(beside) < 2 * min(alone), (alone, beside)
+    assert ran(beside) < 2 * ran(alone), (alone, beside)
+    assert min(beside)[0] < NOTICED, (alone, beside)
     # 33 readers were offered 16 MiB each. What is held is what a socket takes at once, on both sides of each.
     assert memory.grown < 64 * MIB, memory.grown / MIB
 
