@@ -125,9 +125,7 @@ class TokenBucket:
         self.ends = now
 
     def free(self, limit: Limit, now: float) -> int:
-        if now >= self.ends:
-            self._missing = 0.0  # also where a limit that was lowered would pay it off more slowly
-        elif self._missing:
+        if self._missing:
             self._missing = max(0.0, self._missing - (now - self._seen) * limit.limit / limit.period)
         self._seen = now
         return math.floor(limit.limit - self._missing + _ROUNDING)
@@ -139,8 +137,7 @@ class TokenBucket:
     def wait(self, limit: Limit, now: float, lacking: int) -> float:
         there = limit.limit - self._missing
         short = lacking - (there - math.floor(there + _ROUNDING))
-        # Where the limit was lowered, what is missing is paid off slowly; but at its end it is forgotten.
-        return min(short * limit.period / limit.limit, max(0.0, self.ends - now))
+        return short * limit.period / limit.limit
 
 
 COUNTERS: dict[str, type[SlidingWindow] | type[FixedWindow] | type[TokenBucket]] = {

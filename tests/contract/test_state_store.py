@@ -102,19 +102,6 @@ class TestTake:
 
     @each_algorithm
     @ensureDeferred
-    async def test_a_limit_that_was_lowered_by_far_makes_nobody_wait_longer_than_a_period(
-        self, subject: Subject, algorithm: str
-    ) -> None:
-        assert (await subject.take(subject.limit(1000, algorithm=algorithm), cost=1000)).granted
-        rule = subject.limit(10, algorithm=algorithm)
-        refused = await subject.take(rule)
-        assert (refused.granted, refused.standings[0].remaining) == (False, 0)
-        assert 0 < refused.standings[0].retry_after <= refused.standings[0].reset_after <= rule.period * 1.01 + 1e-6
-        await subject.passes(11.2)  # the period, a slot, and the second that a key is kept longer
-        assert await subject.granted(rule, times=12) == 10
-
-    @each_algorithm
-    @ensureDeferred
     async def test_who_takes_nothing_may_where_the_limit_was_lowered(self, subject: Subject, algorithm: str) -> None:
         await subject.granted(subject.limit(10, algorithm=algorithm), times=8)
         rule = subject.limit(5, algorithm=algorithm)

@@ -9,12 +9,10 @@
 --         in front are read where it refuses.
 -- Expiry  a second after nothing of the counter is in use any more.
 -- What a key holds is described below. One that holds something else, or a time that is a period ahead, is begun anew;
--- one without an expiry gets it back. Equal, decision by decision, to ports/memory_limits.py; but where the limit of a
--- bucket was lowered, the times that are told may be longer, up to the period.
+-- one without an expiry gets it back. Equal, decision by decision, to ports/memory_limits.py.
 
 local GRACE, MOST = 1000, 2 ^ 53
-local call, pcall, floor, ceil = redis.call, redis.pcall, math.floor, math.ceil
-local max, min = math.max, math.min
+local call, pcall, floor, ceil, max = redis.call, redis.pcall, math.floor, math.ceil, math.max
 local format, match = string.format, string.match
 
 local rules = #KEYS
@@ -204,8 +202,7 @@ function algorithms.b()
   end
 
   function bucket.ends(counter, limit)
-    -- No more than a period: where the limit was lowered, more may be missing than a bucket holds.
-    return limit > 0 and counter.seen + min(counter.missing, limit) * counter.period / limit or now
+    return limit > 0 and counter.seen + counter.missing * counter.period / limit or now
   end
 
   function bucket.take(counter, limit)
@@ -217,7 +214,7 @@ function algorithms.b()
   function bucket.wait(counter, limit, lacking)
     local there = limit - counter.missing
     local short = lacking - (there - floor(there + ROUNDING))
-    return min(short * counter.period / limit, bucket.ends(counter, limit) - now)
+    return short * counter.period / limit
   end
 
   return bucket
