@@ -25,6 +25,7 @@ from apigateway.wire.message import Interim, MessageEnd, Refusal, Request, Respo
 if TYPE_CHECKING:
     from apigateway.flow.attempting import Attempting
 
+# A target that does not take the rest of what was written is not waited for any longer.
 FLUSH_SECONDS: Final = 5.0
 UPSTREAM_LIMITS: Final = Limits(max_head=64 * 1024, max_fields=200, max_field=32 * 1024)
 
