@@ -62,6 +62,14 @@ def test_a_target_that_does_not_take_the_rest_is_cut_off() -> None:
     assert transport.did == ["close", "abort"]
 
 
+def test_a_tunnel_has_a_time_of_its_own() -> None:
+    connection, transport, twins = connected()
+    connection.join(object())
+    connection.close()
+    twins.clock.advance(FLUSH_SECONDS + 0.1)
+    assert transport.did == ["close"]
+
+
 def test_what_is_closed_leaves_no_timer() -> None:
     connection, _, twins = connected()
     connection.close()
