@@ -189,6 +189,7 @@ class Program:
         """Begin it, and wait until it serves. command: instead of RUN; `limited` gives one."""
         self.begin(*command)
         self.wait_ready()
+        assert self.process.poll() is None, "it ended; another program answers on its address"
 
     def begin(self, *command: str) -> None:
         """Begin it."""
@@ -332,7 +333,11 @@ class Load:
     def __enter__(self) -> Load:
         for thread in self._threads:
             thread.start()
-        until(lambda: self.count >= 20, "the load runs")
+        try:
+            until(lambda: self.count >= 20, lambda: f"the load runs: {self.count} answers; lost: {self.lost[-4:]}")
+        except BaseException:
+            self.__exit__()  # threads that go on would burden every test after this one
+            raise
         return self
 
     def __exit__(self, *what: object) -> None:

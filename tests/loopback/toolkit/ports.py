@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
+import os
 import random
 import socket
+import tempfile
+from pathlib import Path
 
 # Below those that the kernel gives to who asks for any (Linux: from 32768 on): nobody is given one of them in the time
 # until the program takes it.
@@ -12,19 +16,36 @@ _TRIES = 1000
 # Not by what tests seed: two runs side by side would choose the same.
 _choose = random.SystemRandom().choice
 _given: set[int] = set()
+# Octet by octet, locked by the run that has the port: another run's program may not have taken it yet. The kernel
+# unlocks what a process had when it ends.
+_claims = os.open(
+    Path(tempfile.gettempdir()) / f"gateway-test-ports-{os.getuid()}", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600
+)
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on, and that was not given before."""
+    """A port that nobody listens on, and that was given to nobody: not here, nor to tests that run beside these."""
     for _ in range(_TRIES):
         port = _choose(_OURS)
-        if port in _given:
-            continue
-        with socket.socket() as probe:
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
-        _given.add(port)
-        return port
+        if port not in _given and _is_free(host, port) and _claim(port):
+            _given.add(port)
+            return port
     raise AssertionError(f"no free port on {host}")
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+    return True
+
+
+def _claim(port: int) -> bool:
+    """Have a port until this process ends."""
+    try:
+        fcntl.lockf(_claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+    except OSError:
+        return False
+    return True
