@@ -159,7 +159,7 @@ async def test_a_client_that_leaves_in_an_upload_that_nobody_reads(stage: Stage)
     await stage.serve(simple(origin))
     client = await stage.client()
     client.send(
-        b"POST /up HTTP/1.1\r\nHost: gw.test\r\nContent-Length: 104857600\r\n\r\n" + b"x" * (64 << 20)
+        b"POST /up HTTP/1.1\r\nHost: gw.test\r\nContent-Length: 104857600\r\n\r\n" + b"x" * (96 << 20)
     )
     await until(lambda: origin.asked)
     await steady(lambda: client.stuck, 0.2)

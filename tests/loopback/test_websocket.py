@@ -257,7 +257,7 @@ async def fill(sender: Stream) -> int:
     piece = b"x" * (1 << 20)
     sent = 0
     while not sender.stuck:
-        assert sent < 64 << 20
+        assert sent < 96 << 20
         sender.send(piece)
         sent += len(piece)
         await turn(0.02)
