@@ -8,6 +8,7 @@ from toolkit.client import request
 from toolkit.origin import Asked
 from toolkit.settings import Settings, api, simple, step, steps, upstream
 from toolkit.stage import Stage
+from toolkit.stream import TOO_MUCH
 from toolkit.waiting import reactor, steady, turn, until
 
 
@@ -159,7 +160,7 @@ async def test_a_client_that_leaves_in_an_upload_that_nobody_reads(stage: Stage)
     await stage.serve(simple(origin))
     client = await stage.client()
     client.send(
-        b"POST /up HTTP/1.1\r\nHost: gw.test\r\nContent-Length: 104857600\r\n\r\n" + b"x" * (96 << 20)
+        b"POST /up HTTP/1.1\r\nHost: gw.test\r\nContent-Length: 104857600\r\n\r\n" + b"x" * TOO_MUCH
     )
     await until(lambda: origin.asked)
     await steady(lambda: client.stuck, 0.2)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
-import random
 import subprocess
 import sys
 from pathlib import Path
@@ -21,7 +19,7 @@ def test_a_port_is_given_to_one_run_until_that_ends(monkeypatch: pytest.MonkeyPa
     ) as another:
         assert another.stdout is not None
         theirs = int(another.stdout.readline())
-        offers = itertools.chain([theirs], iter(lambda: random.choice(ports._OURS), None))
+        offers = iter([theirs, *ports._OURS])
         monkeypatch.setattr(ports, "_choose", lambda among: next(offers))
         assert ports.free_port() != theirs
         another.communicate()

@@ -11,7 +11,7 @@ from toolkit.memory import growth
 from toolkit.origin import Asked
 from toolkit.settings import api, route, simple, step, steps
 from toolkit.stage import Stage
-from toolkit.stream import Closed, Stream
+from toolkit.stream import Closed
 from toolkit.waiting import reactor, steady, turn, until
 from toolkit.websocket import CLOSE, PLAIN, SWITCH, UPGRADE, frame, said
 from wsproto import ConnectionType, WSConnection
@@ -244,7 +244,7 @@ async def test_a_tunnel_holds_back_who_sends_faster_than_the_other_reads(stage: 
         for sender, reader, head in ((client, there, b"\x82\xff" + long + PLAIN), (there, client, b"\x82\x7f" + long)):
             reader.pause()
             sender.send(head)
-            sent = len(head) + await fill(sender)
+            sent = len(head) + await sender.fill(b"x" * (1 << 20))
             memory.look()
             reader.resume()
             while sent:
@@ -252,13 +252,3 @@ async def test_a_tunnel_holds_back_who_sends_faster_than_the_other_reads(stage: 
     assert memory.grown < 24 << 20
 
 
-async def fill(sender: Stream) -> int:
-    """Send until nothing more is taken; how much that was."""
-    piece = b"x" * (1 << 20)
-    sent = 0
-    while not sender.stuck:
-        assert sent < 96 << 20
-        sender.send(piece)
-        sent += len(piece)
-        await turn(0.02)
-    return sent

@@ -244,9 +244,7 @@ async def test_a_client_that_reads_nothing_does_not_hold_the_end_up(stage: Stage
 async def full(one: Tunnelled) -> None:
     """Have the client read nothing, until its origin cannot say more."""
     one.client.pause()
-    while not one.there.stuck:
-        one.there.send(frame(b"f" * 60_000))
-        await turn(0.01)
+    await one.there.fill(frame(b"f" * 60_000))
 
 
 @ensureDeferred

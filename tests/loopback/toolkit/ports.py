@@ -24,10 +24,13 @@ _claims = os.open(
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that nobody listens on, and that was given to nobody: not here, nor to tests that run beside these."""
+    """A port that nobody listens on, and that was given to nobody: not here, nor to tests beside these
+    (of the same user and with the same temporary folder).
+    """
     for _ in range(_TRIES):
         port = _choose(_OURS)
-        if port not in _given and _is_free(host, port) and _claim(port):
+        # The claim first: looking takes the port for a moment, and another run may be about to listen on its own.
+        if port not in _given and _claim(port) and _is_free(host, port):
             _given.add(port)
             return port
     raise AssertionError(f"no free port on {host}")
@@ -46,6 +49,6 @@ def _claim(port: int) -> bool:
     """Have a port until this process ends."""
     try:
         fcntl.lockf(_claims, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
-    except OSError:
+    except (BlockingIOError, PermissionError):
         return False
     return True

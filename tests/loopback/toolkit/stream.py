@@ -14,8 +14,13 @@ from toolkit.waiting import PATIENCE, reactor
 
 # Of everything that came, so much is remembered as it came.
 RECORD = 256 * 1024
-# What the kernel may hold for a test's end of a connection: it grows to 10 MiB else, and nobody seems to be slow.
+# What the kernel may hold for a test's end of a connection: it grows to many MiB else, and nobody seems to be slow.
 KERNEL_BUFFER = 128 * 1024
+# More than what the kernel may hold for the gateway's ends on one way through it: where the limits are large (tcp_rmem,
+# tcp_wmem), 32 MiB of what is received and 4 of what is sent; how soon it does is another matter in each run.
+TOO_MUCH = 96 << 20
+# A peer that takes nothing for so many seconds is full.
+STILL = 0.2
 
 
 class Closed(Exception):
@@ -153,6 +158,17 @@ class Stream(asyncio.Protocol):
             waiting: Deferred[None] = Deferred()
             self._room.append(waiting)
             await waiting.addTimeout(within, reactor)
+
+    async def fill(self, piece: bytes) -> int:
+        """Write until the peer takes no more: how many octets were written."""
+        sent = 0
+        while sent < TOO_MUCH:
+            sent += len(piece)
+            try:
+                await self.send_slowly(piece, within=STILL)
+            except DeferredTimeout:
+                return sent
+        raise AssertionError(f"{sent} octets, and there is room for more")
 
     @property
     def stuck(self) -> bool:
