@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import ssl
+import time
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -71,7 +72,12 @@ def test_tls_refuses_names_and_clients_it_does_not_know(serve: Serve) -> None:
 
 def test_rate_limit_is_each_callers_own(serve: Serve) -> None:
     gateway = serve("rate-limit")
-    statuses = [gateway.ask("/orders/hello", {"X-API-Key": "demo-key"}).status for _ in range(4)]
+    for _ in range(5):
+        began = time.monotonic()
+        statuses = [gateway.ask("/orders/hello", {"X-API-Key": "demo-key"}).status for _ in range(4)]
+        if time.monotonic() - began < 1.0:
+            break
+        time.sleep(1.0)  # a machine on which four take more than the second that three are for
     assert statuses == [200, 200, 200, 429]
     assert gateway.ask("/orders/hello", {"X-API-Key": "gold-key"}).status == 200
     assert gateway.ask("/orders/hello").status == 401

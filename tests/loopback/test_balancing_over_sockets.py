@@ -88,7 +88,7 @@ async def test_killing_one_origin_fails_over_without_a_failed_get(stage: Stage) 
 @ensureDeferred
 async def test_a_target_put_aside_by_traffic_comes_back(stage: Stage) -> None:
     origins = [await stage.origin(), await stage.origin()]
-    passive = {"passive": {"failures": 2, "aside_for": "300ms"}}
+    passive = {"passive": {"failures": 2, "aside_for": "1s"}}
     await stage.serve(over(*origins, health=passive))
     origins[0].die()
     client = await stage.client()
@@ -138,7 +138,7 @@ async def test_failover_targets_are_asked_in_order_and_only_when_no_primary_is_l
         assert (await client.ask("GET", "/")).status == 200
     assert len(third.asked) >= 1
     await primary.listen()
-    await turn(0.25)
+    await until(lambda: stage.gateway.worker.upstreams()[0]["targets"][0]["usable"])
     assert (await client.ask("GET", "/")).status == 200
     assert len(primary.asked) == 2
 

@@ -191,7 +191,9 @@ async def test_a_probe_on_a_connection_that_was_closed_while_idle_keeps_its_perm
 @ensureDeferred
 async def test_other_targets_take_over_and_with_all_of_them_open_everybody_is_refused(stage: Stage) -> None:
     one, two = await stage.origin(answering(503, b"one")), await stage.origin(answering(200, b"two"))
-    await stage.serve(guarded(one, two))
+    settings = guarded(one, two)
+    settings["upstreams"][0]["breaker"]["open_for"] = "4s"
+    await stage.serve(settings)
     for _ in range(10):
         await stage.ask("GET", "/")
     assert [(await stage.ask("GET", "/")).body for _ in range(4)] == [b"two"] * 4
@@ -201,7 +203,7 @@ async def test_other_targets_take_over_and_with_all_of_them_open_everybody_is_re
     assert any(is_refusal(answer) for answer in answers)
     assert is_refusal(await stage.ask("GET", "/none"))
     assert not asked(one, "/none") + asked(two, "/none")
-    await until(lambda: shown(stage, 1)["usable"] and shown(stage, 0)["usable"])
+    await until(lambda: shown(stage, 1)["usable"] and shown(stage, 0)["usable"], within=10.0)
 
 
 @ensureDeferred

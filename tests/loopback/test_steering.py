@@ -262,7 +262,7 @@ async def test_upgrades_are_not_copied(stage: Stage) -> None:
 async def test_a_canary_that_does_worse_gets_nothing_for_a_while(stage: Stage) -> None:
     one = await stage.origin(answering(200, b"one"), name="one")
     new = await stage.origin(answering(500, b"new"), name="new")
-    canary = {"percent": "20%", "cool_down": "2s", "compare": {"window": "10s", "minimum": 5, "worse_by": "10%"}}
+    canary = {"percent": "20%", "cool_down": "4s", "compare": {"window": "10s", "minimum": 5, "worse_by": "10%"}}
     await stage.serve(over(one, new, roles=("canary",), canary=canary))
     client = await stage.client()
     statuses = Counter([(await client.ask("GET", "/")).status for _ in range(50)])
@@ -272,7 +272,7 @@ async def test_a_canary_that_does_worse_gets_nothing_for_a_while(stage: Stage) -
     assert shown(stage)["canary"]["cooling"]
     assert 'apigateway_canary_cooling{upstream="up"} 1.0' in (await stage.gateway.service.exposition()).decode()
     new.script = answering(200, b"new")
-    await until(lambda: not shown(stage)["canary"]["cooling"])
+    await until(lambda: not shown(stage)["canary"]["cooling"], within=10.0)
     bodies = Counter([(await client.ask("GET", "/")).body for _ in range(50)])
     assert bodies == {b"one": 40, b"new": 10}
     await stage.gateway.event("target is back", target="canary")

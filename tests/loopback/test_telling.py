@@ -45,8 +45,8 @@ async def test_the_limit_gives_429_with_retry_after_and_ends(stage: Stage) -> No
     client = await stage.client()
     answers = [await client.ask("GET", "/", "X-API-Key: k1") for _ in range(8)]
     refused = [answer for answer in answers if answer.status == 429]
-    # A window may end in between, and lets three more pass then.
-    assert len(refused) in (2, 5) and {answer.status for answer in answers} == {200, 429}
+    # A window may end in between, and lets up to three more pass then.
+    assert 2 <= len(refused) <= 5 and {answer.status for answer in answers} == {200, 429}
     for answer in refused:
         assert answer.kind == "rate-limited" and answer.get("retry-after") == "1"
     await turn(1.05)

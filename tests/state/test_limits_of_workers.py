@@ -165,6 +165,8 @@ def test_a_reload_loses_no_count(program: Program, callers: list[Caller], redis:
 
 # ---- places
 
+SOON = 0.3
+
 
 def of(callers: list[Caller], pid: int) -> list[Caller]:
     return [caller for caller in callers if caller.pid == pid]
@@ -175,11 +177,12 @@ def running(program: Program, route: str, count: int = 3) -> None:
     until(lambda: program.metric("limit_decisions_total", route=route, decision="granted") >= count)
 
 
-def held(program: Program, path: str, caller: Caller | None = None) -> bool:
-    """Whether all three places are taken. Who asks would run for an hour, if there was one."""
+def held(program: Program, path: str, caller: Caller | None = None, patience: float = PATIENCE) -> bool:
+    """Whether all three places are taken. Who asks would run for an hour, if there was one: no answer in `patience`
+    seconds tells that."""
     asking = caller or Caller(program)
     asking.begin(path, "k")
-    asking.patience(0.3)
+    asking.patience(patience)
     try:
         status, retry_after = asking.answer()
     except TimeoutError:
@@ -204,7 +207,7 @@ def test_places_of_all_workers_are_counted_together(program: Program, callers: l
     by_worker[0].close()
     until(lambda: program.get("status")["exchanges_running"] == 2)
     other = next(caller for caller in spare if caller.pid != by_worker[0].pid)
-    until(lambda: not held(program, "/held", other), "a place is free")
+    until(lambda: not held(program, "/held", other, SOON), "a place is free")
 
 
 def test_places_of_a_killed_worker_are_free_within_their_lease(program: Program, callers: list[Caller]) -> None:
@@ -219,7 +222,7 @@ def test_places_of_a_killed_worker_are_free_within_their_lease(program: Program,
         assert held(program, "/slow", other)
     os.kill(victim, signal.SIGKILL)
     # The lease, and what a busy machine takes.
-    until(lambda: not held(program, "/slow", other), "its places are free", within=LEASE + 3.0)
+    until(lambda: not held(program, "/slow", other, SOON), "its places are free", within=LEASE + 3.0)
 
 
 def test_a_program_that_ends_gives_its_places_back(program: Program, callers: list[Caller]) -> None:
@@ -230,4 +233,4 @@ def test_a_program_that_ends_gives_its_places_back(program: Program, callers: li
     program.signal(signal.SIGTERM)
     program.process.wait(PATIENCE)  # a second of drain; then they are cut off
     program.start()
-    assert not held(program, "/held")
+    assert not held(program, "/held", patience=SOON)

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from supervised import PATIENCE, RUN, TWISTD, Load, Program, gone, until
+from toolkit.ports import free_port
 
 TERM_IS_CAUGHT = 1 << (signal.SIGTERM - 1)
 COMMANDS = {"run": (*RUN,), "twistd": (*TWISTD, "--pidfile=gateway.pid", "apigateway", "--config")}
@@ -109,7 +110,7 @@ def test_a_header_of_a_balancer_that_comes_after_the_replacement_is_in_time(prog
 def test_a_new_address_that_is_taken_is_told(program: Program, workers: int) -> None:
     program.write(workers)
     program.start()
-    with socket.create_server(("127.0.0.1", 0)) as taken:
+    with socket.create_server(("127.0.0.1", free_port())) as taken:
         more = {"name": "more", "address": f"127.0.0.1:{taken.getsockname()[1]}"}
         program.write(workers, listeners=[{"name": "public", "address": str(program.public)}, more])
         program.signal(signal.SIGUSR2)

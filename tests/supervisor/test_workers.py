@@ -66,7 +66,7 @@ def test_kill_9_fails_only_what_was_in_flight_there(program: Program) -> None:
     program.write(2)
     program.start()
     first, second = program.pids()
-    with Load(program, 6) as load:
+    with Load(program, 16) as load:  # kept: all with one worker once in 32768 times
         until(lambda: {first, second} <= load.answers.keys(), "both answer")
         before = program.metric("requests_total")
         os.kill(first, signal.SIGKILL)
@@ -76,7 +76,7 @@ def test_kill_9_fails_only_what_was_in_flight_there(program: Program) -> None:
         assert again != first and program.pids()[1] == second
         until(lambda: program.ask()[0] == again, "the new one answers")
         load.more(100)
-    assert {pid for pid, _ in load.lost} <= {first, 0} and len(load.lost) <= 6, load.lost
+    assert {pid for pid, _ in load.lost} <= {first, 0} and len(load.lost) <= 16, load.lost
     assert program.events("worker ended")[0]["again_in"] == 0.0
     # What the dead one last told still counts, and what came since.
     assert program.metric("requests_total") >= before
@@ -84,17 +84,19 @@ def test_kill_9_fails_only_what_was_in_flight_there(program: Program) -> None:
 
 
 def test_who_died_is_back_within_two_seconds(program: Program) -> None:
-    program.write(2)
+    program.write(3)
     program.start()
-    took = []
+    took: list[float] = []
     for pid in program.pids():  # each for the first time, so that nothing is backed off
         began = time.monotonic()
         os.kill(pid, signal.SIGKILL)
         until(lambda pid=pid: gone(pid) and pid not in program.pids(), "it is begun again")  # type: ignore[misc]
         program.wait_workers()
         took.append(time.monotonic() - began)
-    # The quicker of two: whatever else this machine does only adds to them.
-    assert min(took) < 2.0, took
+        if took[-1] < 2.0:
+            return
+    # None of three: whatever else this machine does adds to each.
+    raise AssertionError(took)
 
 
 def test_a_stopped_worker_is_covered(program: Program) -> None:

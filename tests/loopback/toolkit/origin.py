@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -103,12 +104,14 @@ class Origin:
         self.port = 0
         self.scheme = "http"
         self._server: asyncio.Server | None = None
+        self._kept: socket.socket | None = None
 
     async def listen(
         self, address: str = "127.0.0.1", port: int = 0, tls: ssl.SSLContext | None = None
     ) -> None:
         """Begin, or begin again on the port of before."""
         self.address, self.scheme = address, "https" if tls else "http"
+        self._let_go()
         self._server = await on_loop(
             event_loop().create_server(lambda: Connection(self), address, port or self.port, ssl=tls)
         )
@@ -134,14 +137,23 @@ class Origin:
             connection.reset()
 
     def stop(self) -> None:
-        """Accept no more."""
+        """Accept no more; the port is kept, or another program would be given it."""
         if self._server is not None:
             self._server.close()
             self._server = None
+            self._kept = socket.socket(socket.AF_INET6 if ":" in self.address else socket.AF_INET)
+            self._kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            self._kept.bind((self.address, self.port))
+
+    def _let_go(self) -> None:
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
 
     def end(self) -> None:
         """Let go of everything."""
         self.stop()
+        self._let_go()
         for connection in self.connections:
             if connection.serving is not None:
                 connection.serving.cancel()
