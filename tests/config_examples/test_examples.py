@@ -77,7 +77,7 @@ def test_rate_limit_is_each_callers_own(serve: Serve) -> None:
         statuses = [gateway.ask("/orders/hello", {"X-API-Key": "demo-key"}).status for _ in range(4)]
         if time.monotonic() - began < 1.0:
             break
-        time.sleep(1.0)  # a machine on which four take more than the second that three are for
+        time.sleep(1.1)  # a machine on which four take more than the second that three are for
     assert statuses == [200, 200, 200, 429]
     assert gateway.ask("/orders/hello", {"X-API-Key": "gold-key"}).status == 200
     assert gateway.ask("/orders/hello").status == 401

@@ -250,5 +250,3 @@ async def test_a_tunnel_holds_back_who_sends_faster_than_the_other_reads(stage: 
             while sent:
                 sent -= len(await reader.some())
     assert memory.grown < 24 << 20
-
-

@@ -111,10 +111,10 @@ class Origin:
     ) -> None:
         """Begin, or begin again on the port of before."""
         self.address, self.scheme = address, "https" if tls else "http"
-        self._let_go()
         self._server = await on_loop(
             event_loop().create_server(lambda: Connection(self), address, port or self.port, ssl=tls)
         )
+        self._let_go()
         self.port = self._server.sockets[0].getsockname()[1]
 
     @property
@@ -139,11 +139,15 @@ class Origin:
     def stop(self) -> None:
         """Accept no more; the port is kept, or another program would be given it."""
         if self._server is not None:
-            self._server.close()
-            self._server = None
+            self._close()
             self._kept = socket.socket(socket.AF_INET6 if ":" in self.address else socket.AF_INET)
             self._kept.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             self._kept.bind((self.address, self.port))
+
+    def _close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
 
     def _let_go(self) -> None:
         if self._kept is not None:
@@ -152,7 +156,7 @@ class Origin:
 
     def end(self) -> None:
         """Let go of everything."""
-        self.stop()
+        self._close()
         self._let_go()
         for connection in self.connections:
             if connection.serving is not None:
