@@ -138,7 +138,7 @@ async def test_failover_targets_are_asked_in_order_and_only_when_no_primary_is_l
         assert (await client.ask("GET", "/")).status == 200
     assert len(third.asked) >= 1
     await primary.listen()
-    await until(lambda: stage.gateway.worker.upstreams()[0]["targets"][0]["usable"])
+    await until(lambda: stage.gateway.worker.upstreams()[0]["targets"][0]["usable"], within=1.0)
     assert (await client.ask("GET", "/")).status == 200
     assert len(primary.asked) == 2
 

@@ -93,20 +93,20 @@ async def test_rc_o09_an_upload_streams_through_with_bounded_memory(stage: Stage
     client.send(b"PUT /blob HTTP/1.1\r\nHost: gw.test\r\nTransfer-Encoding: chunked\r\n\r\n")
     digest = hashlib.sha256()
     with growth() as memory:
-        for number in range(64):
-            if number == 63:
+        for number in range(30):
+            if number == 29:
                 assert seen.octets > 0, "the origin got nothing before the last chunk was sent"
                 assert client.size == 0
             await client.send_slowly(b"%x\r\n" % MIB + PIECE + b"\r\n")
             digest.update(PIECE)
-            # The client is held to the origin's pace: what was sent and not read stands in the kernel's buffers (see
-            # TOO_MUCH) and few of the gateway's.
-            assert (number + 1) * MIB - seen.octets < 48 * MIB
+            # The client is held to the origin's pace: what was sent and not read stands in buffers only, most of it
+            # in the kernel's for the gateway's two connections.
+            assert (number + 1) * MIB - seen.octets < 16 * MIB
             memory.look()
         client.send(b"0\r\nX-Check: 7\r\n\r\n")
         answer = await client.answer()
     assert (answer.status, answer.body) == (200, digest.hexdigest().encode())
-    assert (seen.octets, seen.trailers) == (64 * MIB, [("x-check", "7")])
+    assert (seen.octets, seen.trailers) == (30 * MIB, [("x-check", "7")])
     assert memory.grown < 16 * MIB
 
 

@@ -84,19 +84,17 @@ def test_kill_9_fails_only_what_was_in_flight_there(program: Program) -> None:
 
 
 def test_who_died_is_back_within_two_seconds(program: Program) -> None:
-    program.write(3)
+    program.write(2)
     program.start()
-    took: list[float] = []
+    took = []
     for pid in program.pids():  # each for the first time, so that nothing is backed off
         began = time.monotonic()
         os.kill(pid, signal.SIGKILL)
         until(lambda pid=pid: gone(pid) and pid not in program.pids(), "it is begun again")  # type: ignore[misc]
         program.wait_workers()
         took.append(time.monotonic() - began)
-        if took[-1] < 2.0:
-            return
-    # None of three: whatever else this machine does adds to each.
-    raise AssertionError(took)
+    # The quicker of two: whatever else this machine does only adds to them.
+    assert min(took) < 2.0, took
 
 
 def test_a_stopped_worker_is_covered(program: Program) -> None:
