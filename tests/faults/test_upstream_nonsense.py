@@ -168,7 +168,7 @@ async def test_one_turned_bit_anywhere_in_a_response_harms_only_that_one(
     origin = await stage.origin(lambda asked: asked.send(octets))
     proxy = proxies((origin.address, origin.port))
     proxy.down.flip = flip
-    await stage.serve(simple(proxy, up={**ONCE, "timeouts": {"response": "100ms", "idle": "100ms"}}))
+    await stage.serve(simple(proxy, up={**ONCE, "timeouts": {"response": "1s", "idle": "100ms"}}))
     statuses = set()
     for place in range(len(octets)):
         proxy.down.corrupt_at = place

@@ -96,6 +96,7 @@ async def read_all(client: Client, chunked: bool) -> str:
         return digest.hexdigest()
     while left:
         piece = await client.some(most=left)
+        assert piece, f"the body ends {left} octets early"
         digest.update(piece)
         left -= len(piece)
     return digest.hexdigest()
