@@ -6,12 +6,15 @@ import os
 import random
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from apigateway.ports.interfaces import ICancellable, IClock, IRandom, ITimers
+
+# Seconds behind its time from which on a timer is late; the loop's own are up to one millisecond behind.
+LATE: Final = 0.002
 
 
 @implementer(IClock)
@@ -32,24 +35,58 @@ class SystemRandom:
 
 @implementer(ICancellable)
 class ReactorTimer:
-    """A delayed call of the reactor that may be called off at any time."""
+    """A delayed call of the reactor that may be called off at any time.
 
-    __slots__ = ("_call",)
+    One that is late tells that this process was away: something held the loop, or the machine ran others. What came
+    meanwhile waits in the kernel, and uvloop calls what is due before it reads; so the loop has a turn first, in which
+    this may be called off or its cause moved, and nobody is called silent whose octets are there.
+    """
 
-    def __init__(self, call: IDelayedCall) -> None:
-        self._call = call
+    __slots__ = ("_arguments", "_call", "_callable", "_reactor")
+
+    def __init__(
+        self, reactor: IReactorTime, seconds: float, callable: Callable[..., Any], arguments: tuple[Any, ...]
+    ) -> None:
+        self._reactor, self._callable, self._arguments = reactor, callable, arguments
+        self._call: Any = reactor.callLater(seconds, self._due)
 
     def cancel(self) -> None:
-        if self._call.active():
-            self._call.cancel()
+        call = self._call
+        if call is not None:
+            self._let_go()
+            call.cancel()
+
+    def _due(self) -> None:
+        if self._reactor.seconds() - self._call.getTime() > LATE:
+            self._call = self._reactor.callLater(0, self._turn)
+        else:
+            self._fire()
+
+    def _turn(self) -> None:
+        """What is called "now" may come before the loop reads; what that calls "now" comes behind it."""
+        self._call = self._reactor.callLater(0, self._fire)
+
+    def _fire(self) -> None:
+        callable, arguments = self._callable, self._arguments
+        self._let_go()
+        callable(*arguments)
+
+    def _let_go(self) -> None:
+        """The call holds this, which holds who set it."""
+        self._call = None
+        self._callable, self._arguments = _nothing, ()
 
 
 @implementer(ITimers)
 class ReactorTimers:
-    """Timers of a reactor."""
+    """Timers of a reactor; those that are late give it a turn (ReactorTimer)."""
 
     def __init__(self, reactor: IReactorTime) -> None:
-        self._call_later = reactor.callLater
+        self._reactor = reactor
 
     def call_later(self, seconds: float, callable: Callable[..., Any], *args: Any) -> ReactorTimer:
-        return ReactorTimer(self._call_later(seconds, callable, *args))
+        return ReactorTimer(self._reactor, seconds, callable, args)
+
+
+def _nothing() -> None:
+    """Called off, or over."""

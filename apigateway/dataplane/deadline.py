@@ -2,23 +2,15 @@
 
 Setting a timer per request costs more than parsing one; so one timer runs, and when it fires it looks at where the
 deadline has moved since.
-
-A timer that fires late tells that this process was away: something held the loop, or the machine ran others. What came
-meanwhile waits in the kernel, and uvloop calls timers before it reads; so whoever is late listens before anybody else
-is called silent.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import Any, Final
+from typing import Any
 
 from apigateway.ports.interfaces import ITimers
-
-# Seconds behind its time from which on a timer is late, and how long is listened then: one turn of the loop.
-LATE: Final = 0.002
-LISTEN: Final = 0.001
 
 
 class Deadline:
@@ -59,14 +51,6 @@ class Deadline:
         self._timer = self._timers.call_later(max(0.0, when - self._now()), self._fired)
 
     def _fired(self) -> None:
-        now = self._now()
-        if self.when <= now and now - self._armed > LATE:
-            self._armed = now + LISTEN
-            self._timer = self._timers.call_later(LISTEN, self._look)
-        else:
-            self._look()
-
-    def _look(self) -> None:
         self._timer = None
         self._armed = inf
         if self.when == inf:

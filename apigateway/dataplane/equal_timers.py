@@ -10,7 +10,6 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
-from apigateway.dataplane.deadline import LATE, LISTEN
 from apigateway.ports.interfaces import ITimers
 
 # So many may have been called off behind one that runs, beside as many as run, until they are thrown out.
@@ -93,13 +92,6 @@ class EqualTimers:
         row.timer = self._timers.call_later(max(0.0, wait), self._fired, row, seconds)
 
     def _fired(self, row: _Row, seconds: float) -> None:
-        row.tidy()
-        if row.timers and self._now() - row.timers[0].when > LATE:  # this process was away: it listens first (deadline)
-            row.timer = self._timers.call_later(LISTEN, self._look, row, seconds)
-        else:
-            self._look(row, seconds)
-
-    def _look(self, row: _Row, seconds: float) -> None:
         now, row.timer = self._now(), None  # it holds the row
         try:
             row.tidy()

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 
-from apigateway.dataplane.deadline import LISTEN
 from apigateway.dataplane.equal_timers import MOST_IDLE, EqualTimers
 from apigateway.ports.memory import ManualClock, ManualTimers
 
@@ -87,22 +86,6 @@ def test_a_call_may_set_and_call_off_others(subject: Subject) -> None:
     second = subject.set(1.0, "second")
     subject.clock.advance(5.0)
     assert subject.called == [("third", 2.0)]
-
-
-def test_who_was_away_listens_before_anybody_is_called(subject: Subject) -> None:
-    away = 0.0
-    timers = EqualTimers(subject.loop, lambda: subject.clock.monotonic() + away)
-    called: list[str] = []
-    heard = timers.call_later(1.0, lambda: called.append("heard"))
-    timers.call_later(1.0, lambda: called.append("silent"))
-    timers.call_later(1.0, lambda: called.append("off")).cancel()
-    away = 3.0
-    subject.clock.advance(1.0)
-    assert not called
-    heard.cancel()  # its answer had come meanwhile
-    subject.clock.advance(LISTEN)
-    assert called == ["silent"]
-    assert not subject.loop.waiting()
 
 
 def test_one_that_fails_holds_nobody_up(subject: Subject) -> None:

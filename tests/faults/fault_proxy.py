@@ -162,6 +162,8 @@ class Link:
             _linger_not(connection)
             (await opening)[1].transport.abort()
             raise
+        if writer.transport.is_closing():
+            raise ConnectionResetError("the peer left while its connection was taken over")
         writer.transport.set_write_buffer_limits(0)  # drained means: given to the kernel
         self._ends.append((connection, writer))
         return reader, writer

@@ -23,10 +23,10 @@ async def test_an_upstream_is_not_silent_whose_answer_waits_to_be_read(stage: St
             os.write(fileno, first)
         await asked.read()
         os.write(fileno, last)
-        time.sleep(0.3)  # it holds the loop of this process, which is the gateway's, too
+        time.sleep(1.2)  # it holds the loop of this process, which is the gateway's, too
 
     origin = await stage.origin(script)
-    await stage.serve(simple(origin, up={"timeouts": {"response": "200ms", "idle": "200ms"}}))
+    await stage.serve(simple(origin, up={"timeouts": {"response": "1s", "idle": "1s"}}))
     client = await stage.client()
     client.send(b"POST / HTTP/1.1\r\nHost: gw.test\r\nContent-Length: 1\r\n\r\n")
     if first:
