@@ -13,7 +13,7 @@ from zope.interface import implementer
 
 from apigateway.ports.interfaces import ICancellable, IClock, IRandom, ITimers
 
-# Seconds behind its time from which on a timer is late; the loop's own are up to one millisecond behind.
+# Seconds behind its time from which on a timer is late; the loop's own are one or two milliseconds behind.
 LATE: Final = 0.002
 
 
@@ -48,7 +48,8 @@ class ReactorTimer:
         self, reactor: IReactorTime, seconds: float, callable: Callable[..., Any], arguments: tuple[Any, ...]
     ) -> None:
         self._reactor, self._callable, self._arguments = reactor, callable, arguments
-        self._call: Any = reactor.callLater(seconds, self._due)
+        # What is called "now" waits for nobody.
+        self._call: Any = reactor.callLater(seconds, self._due if seconds > 0.0 else self._fire)
 
     def cancel(self) -> None:
         call = self._call

@@ -1,7 +1,8 @@
 """A deadline that is moved on every request and hardly ever fires.
 
 Setting a timer per request costs more than parsing one; so one timer runs, and when it fires it looks at where the
-deadline has moved since.
+deadline has moved since. What has passed behind the time of that timer waits for another one: only a timer gives the
+loop a turn before it says that it is late (adapters/system.py).
 """
 
 from __future__ import annotations
@@ -51,11 +52,11 @@ class Deadline:
         self._timer = self._timers.call_later(max(0.0, when - self._now()), self._fired)
 
     def _fired(self) -> None:
+        armed, self._armed = self._armed, inf
         self._timer = None
-        self._armed = inf
         if self.when == inf:
             return
-        if self.when <= self._now():
+        if self.when <= armed:
             self.when = inf
             self._expired()
         else:

@@ -14,6 +14,8 @@ from apigateway.ports.interfaces import ITimers
 
 # So many may have been called off behind one that runs, beside as many as run, until they are thrown out.
 MOST_IDLE: Final = 64
+# Seconds: those that end so soon after the first do so with it.
+TOGETHER: Final = 0.002
 
 
 class EqualTimer:
@@ -40,13 +42,15 @@ class EqualTimer:
 
 
 class _Row:
-    """Those of one length, in the order of their time. waiting: how many of them have not been called off."""
+    """Those of one length, in the order of their time. waiting: how many of them have not been called off; due: when
+    the loop's timer should fire."""
 
-    __slots__ = ("timer", "timers", "waiting")
+    __slots__ = ("due", "timer", "timers", "waiting")
 
     def __init__(self) -> None:
         self.timers: deque[EqualTimer] = deque()
         self.waiting = 0
+        self.due = 0.0
         self.timer: Any = None
 
     def tidy(self) -> None:
@@ -67,13 +71,14 @@ class EqualTimers:
 
     def call_later(self, seconds: float, call: Callable[[], Any]) -> EqualTimer:
         """Call after so many seconds, unless it is called off."""
+        now = self._now()
         row = self._rows.get(seconds)
         if row is None:
             row = self._rows[seconds] = _Row()
-            self._arm(row, seconds, seconds)
+            self._arm(row, seconds, now + seconds, now)
         else:
             row.tidy()
-        timer = EqualTimer(row, call, self._now() + seconds)
+        timer = EqualTimer(row, call, now + seconds)
         row.timers.append(timer)
         row.waiting += 1
         return timer
@@ -88,14 +93,18 @@ class EqualTimers:
             row.timers.clear()
         self._rows.clear()
 
-    def _arm(self, row: _Row, seconds: float, wait: float) -> None:
-        row.timer = self._timers.call_later(max(0.0, wait), self._fired, row, seconds)
+    def _arm(self, row: _Row, seconds: float, due: float, now: float) -> None:
+        row.due = due
+        row.timer = self._timers.call_later(max(0.0, due - now), self._fired, row, seconds)
 
     def _fired(self, row: _Row, seconds: float) -> None:
-        now, row.timer = self._now(), None  # it holds the row
+        """What ended long behind the time of the loop's timer waits for another one, which gives the loop a turn
+        (deadline)."""
+        row.timer = None  # it holds the row
+        over = min(self._now(), row.due + TOGETHER)
         try:
             row.tidy()
-            while row.timers and row.timers[0].when <= now:
+            while row.timers and row.timers[0].when <= over:
                 row.timers[0].fire()
                 row.tidy()
         finally:  # whatever one of them raised, the others wait on
@@ -106,7 +115,7 @@ class EqualTimers:
         if self._rows.get(seconds) is not row:
             return  # closed by what was called
         if row.waiting:
-            self._arm(row, seconds, row.timers[0].when - self._now())
+            self._arm(row, seconds, row.timers[0].when, self._now())
         else:
             row.timers.clear()  # they hold the row
             del self._rows[seconds]

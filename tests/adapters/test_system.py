@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
@@ -60,23 +61,37 @@ async def test_a_timer_called_off_does_not_call() -> None:
 
 
 @contextmanager
-def told_by_the_kernel(call: Callable[[], None]) -> Iterator[None]:
-    """Octets wait to be read; `call` when the loop reads them."""
-    mine, other = os.pipe()
+def held_loop(call: Callable[[], None]) -> Iterator[None]:
+    """The loop is held for 50 ms in a turn's reads; then there is something to read, at which it does `call`."""
+    (first, starts), (second, tells) = os.pipe(), os.pipe()
+    loop = reactor._asyncioEventloop  # type: ignore[attr-defined]
+
+    def hold() -> None:
+        os.read(first, 1)
+        os.write(tells, b"x")
+        time.sleep(0.05)
 
     def read() -> None:
-        os.read(mine, 1)
+        os.read(second, 1)
         call()
 
-    loop = reactor._asyncioEventloop  # type: ignore[attr-defined]
-    loop.add_reader(mine, read)
-    os.write(other, b"x")
+    loop.add_reader(first, hold)
+    loop.add_reader(second, read)
+    os.write(starts, b"x")
     try:
         yield
     finally:
-        loop.remove_reader(mine)
-        os.close(mine)
-        os.close(other)
+        for descriptor in (first, second):
+            loop.remove_reader(descriptor)
+        for descriptor in (first, starts, second, tells):
+            os.close(descriptor)
+
+
+async def soon(timers: ReactorTimers) -> None:
+    """Behind all timers of 5 ms."""
+    last: Deferred[None] = Deferred()
+    timers.call_later(0.006, last.callback, None)
+    await last
 
 
 @pytest.mark.parametrize("count", [1, 500])
@@ -84,13 +99,10 @@ def told_by_the_kernel(call: Callable[[], None]) -> Iterator[None]:
 async def test_late_timers_come_behind_what_waits_to_be_read(count: int) -> None:
     timers = ReactorTimers(reactor)
     seen: list[str] = []
-    with told_by_the_kernel(lambda: seen.append("octet")):
-        for _ in range(count):
-            timers.call_later(0.005, seen.append, "late")
-        last: Deferred[None] = Deferred()
-        timers.call_later(0.006, last.callback, None)
-        time.sleep(0.05)  # the loop is held
-        await last
+    for _ in range(count):
+        timers.call_later(0.005, seen.append, "late")
+    with held_loop(lambda: seen.append("octet")):
+        await soon(timers)
     assert seen == ["octet"] + ["late"] * count
 
 
@@ -99,28 +111,71 @@ async def test_what_is_read_first_may_call_off_a_late_timer() -> None:
     timers = ReactorTimers(reactor)
     seen: list[str] = []
     timer = timers.call_later(0.005, seen.append, "late")
-    with told_by_the_kernel(timer.cancel):
-        last: Deferred[None] = Deferred()
-        timers.call_later(0.006, last.callback, None)
-        time.sleep(0.05)  # the loop is held
-        await last
+    with held_loop(timer.cancel):
+        await soon(timers)
     assert seen == []
 
 
-def test_a_late_timer_calls_once_and_keeps_nobody() -> None:
-    clock, seen = Clock(), []
-    timer = ReactorTimers(clock).call_later(1.0, seen.append, "late")
-    clock.callLater(5.0, seen.append, "what was due, too")
+class Owner:
+    """Who waits. called: by the timer."""
+
+    def __init__(self) -> None:
+        self.called = 0
+
+    def call(self, _: object) -> None:
+        self.called += 1
+
+
+@pytest.mark.parametrize("hops", [0, 1, 2])
+def test_a_late_timer_is_called_off_at_any_time(hops: int) -> None:
+    clock, owner = Clock(), Owner()
+
+    def cancel(left: int) -> None:
+        if left:
+            clock.callLater(0, cancel, left - 1)
+        else:
+            timer.cancel()
+
+    clock.callLater(1.0, cancel, hops)
+    timer = ReactorTimers(clock).call_later(1.0, owner.call, object())
     clock.advance(10.0)
-    assert seen == ["what was due, too", "late"]
+    assert owner.called == 0
+    assert not clock.getDelayedCalls()
+    alive = weakref.ref(owner)
+    del owner
+    assert alive() is None
+
+
+def test_a_late_timer_calls_once_and_keeps_nobody() -> None:
+    clock, owner = Clock(), Owner()
+    timer = ReactorTimers(clock).call_later(1.0, owner.call, object())
+    before: list[int] = []
+    clock.callLater(5.0, lambda it: before.append(it().called), alive := weakref.ref(owner))
+    clock.advance(10.0)
+    assert (before, owner.called) == ([0], 1)
     timer.cancel()
     assert not clock.getDelayedCalls()
-    assert timer._call is None and timer._arguments == ()
+    del owner
+    assert alive() is None
 
 
-def test_a_timer_in_time_calls_at_once() -> None:
+@pytest.mark.parametrize("seconds", [0.0, 1.0])
+def test_a_timer_in_time_calls_at_once_and_may_call_itself_off(seconds: float) -> None:
     clock, seen = Clock(), []
-    ReactorTimers(clock).call_later(1.0, seen.append, "first")
-    clock.callLater(1.0, seen.append, "second")
-    clock.advance(1.0)
+
+    def call() -> None:
+        timer.cancel()
+        seen.append("first")
+
+    timer = ReactorTimers(clock).call_later(seconds, call)
+    clock.callLater(seconds, seen.append, "second")
+    clock.advance(seconds)
     assert seen == ["first", "second"]
+
+
+def test_what_is_called_now_is_not_late() -> None:
+    clock, seen = Clock(), []
+    ReactorTimers(clock).call_later(0.0, seen.append, "now")
+    clock.callLater(5.0, seen.append, "later")
+    clock.advance(10.0)
+    assert seen == ["now", "later"]

@@ -88,6 +88,22 @@ def test_a_call_may_set_and_call_off_others(subject: Subject) -> None:
     assert subject.called == [("third", 2.0)]
 
 
+def test_what_ended_behind_the_time_of_a_late_timer_waits_for_another(subject: Subject) -> None:
+    subject.set(1.0, "first")
+    subject.clock.advance(0.001)
+    subject.set(1.0, "with it")
+    subject.clock.advance(0.2)
+    subject.set(1.0, "while the loop was held")
+    (timer,) = subject.loop.waiting()
+    timer.waiting = False
+    subject.clock.advance(2.0)
+    timer.waiting = True
+    timer.fire()  # as a loop calls it that was held
+    assert [name for name, _ in subject.called] == ["first", "with it"]
+    subject.clock.advance(0.0)
+    assert [name for name, _ in subject.called] == ["first", "with it", "while the loop was held"]
+
+
 def test_one_that_fails_holds_nobody_up(subject: Subject) -> None:
     def fail() -> None:
         raise ValueError("a defect")

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any, Final, cast
 
 from hiredis import ProtocolError, Reader, ReplyError, pack_command
@@ -28,7 +29,7 @@ A_TURN: Final = 0.001
 # Octets of one answer: the longest that is asked for, which `idempotency` keeps, has little more than 1 MiB.
 MOST_UNREAD: Final = 16 << 20
 # A timer that fires so late tells that the loop was blocked, and that what was written may be on its way only now.
-BLOCKED: Final = 0.005
+BLOCKED: Final = 0.01
 
 
 class Counts:
@@ -82,10 +83,11 @@ class RedisConnection:
         self._failures = 0
         self._unread = 0
         self._why = ""
-        # Of the one timer: what calls it off, when it should fire, and whether that is the turn given to what is late.
+        # Of the one timer: what calls it off, when it should fire, and when it fired before: what was late then has had
+        # its turn since.
         self._timer: Any = None
         self._due = 0.0
-        self._last_turn = False
+        self._looked = -inf
 
     def wait_for(self, seconds: float) -> None:
         """Wait for answers so long from now on."""
@@ -226,23 +228,18 @@ class RedisConnection:
     def _look(self) -> None:
         """One timer for all that is waited for: it looks for what is late, and sleeps until something may be."""
         now = self._now()
-        self._timer = None
+        self._timer, before, self._looked = None, self._looked, now
         waited = [one for one in self._asked if one.deferred is not None]
         if not waited:
-            self._last_turn = False
             return
         left = min([one.sent_at for one in waited]) + self._timeout - now
-        if left > 0.0:
-            self._last_turn = False
-            self._look_in(max(left, A_TURN), now)
-        elif not self._last_turn:
-            self._last_turn = True
-            self._look_in(A_TURN if now - self._due < BLOCKED else max(A_TURN, self._timeout / 3), now)
-        else:
-            self._last_turn = False
-            # First: who hears that it is late may ask anew, and those that will be late next come before that.
-            self._look_in(A_TURN, now)
-            self._are_late([one for one in waited if one.sent_at + self._timeout <= now])
+        if left <= 0.0 and now - self._due >= BLOCKED:
+            left = self._timeout / 3
+        # First: who hears that it is late may ask anew, and those that will be late next come before that.
+        self._look_in(max(left, A_TURN), now)
+        late = [one for one in waited if one.sent_at + self._timeout <= before]
+        if late:
+            self._are_late(late)
 
     def _are_late(self, late: list[_Asked]) -> None:
         """However many there are, it is one failure: they wait for the same."""
