@@ -6,15 +6,12 @@ import os
 import random
 import time
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any
 
 from twisted.internet.interfaces import IReactorTime
 from zope.interface import implementer
 
 from apigateway.ports.interfaces import ICancellable, IClock, IRandom, ITimers
-
-# Seconds behind its time from which on a timer is late; the loop's own are one or two milliseconds behind.
-LATE: Final = 0.002
 
 
 @implementer(IClock)
@@ -37,9 +34,10 @@ class SystemRandom:
 class ReactorTimer:
     """A delayed call of the reactor that may be called off at any time.
 
-    One that is late tells that this process was away: something held the loop, or the machine ran others. What came
-    meanwhile waits in the kernel, and uvloop calls what is due before it reads; so the loop has a turn first, in which
-    this may be called off or its cause moved, and nobody is called silent whose octets are there.
+    Where this process was away (something held the loop, or the machine ran others), what came meanwhile waits in the
+    kernel, and uvloop calls what is due before it reads. So the loop has a turn behind the time, in which this may be
+    called off or its cause moved: nobody is called silent whose octets are there. What is called after 0 seconds waits
+    for nobody, and is called at once.
     """
 
     __slots__ = ("_arguments", "_call", "_callable", "_reactor")
@@ -48,7 +46,6 @@ class ReactorTimer:
         self, reactor: IReactorTime, seconds: float, callable: Callable[..., Any], arguments: tuple[Any, ...]
     ) -> None:
         self._reactor, self._callable, self._arguments = reactor, callable, arguments
-        # What is called "now" waits for nobody.
         self._call: Any = reactor.callLater(seconds, self._due if seconds > 0.0 else self._fire)
 
     def cancel(self) -> None:
@@ -58,13 +55,10 @@ class ReactorTimer:
             call.cancel()
 
     def _due(self) -> None:
-        if self._reactor.seconds() - self._call.getTime() > LATE:
-            self._call = self._reactor.callLater(0, self._turn)
-        else:
-            self._fire()
+        """What is called "now" may come before the loop reads; what that calls "now" comes behind it."""
+        self._call = self._reactor.callLater(0, self._turn)
 
     def _turn(self) -> None:
-        """What is called "now" may come before the loop reads; what that calls "now" comes behind it."""
         self._call = self._reactor.callLater(0, self._fire)
 
     def _fire(self) -> None:
@@ -80,7 +74,7 @@ class ReactorTimer:
 
 @implementer(ITimers)
 class ReactorTimers:
-    """Timers of a reactor; those that are late give it a turn (ReactorTimer)."""
+    """Timers of a reactor, which give it a turn behind their time (ReactorTimer)."""
 
     def __init__(self, reactor: IReactorTime) -> None:
         self._reactor = reactor

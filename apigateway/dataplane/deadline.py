@@ -1,17 +1,20 @@
 """A deadline that is moved on every request and hardly ever fires.
 
 Setting a timer per request costs more than parsing one; so one timer runs, and when it fires it looks at where the
-deadline has moved since. What has passed behind the time of that timer waits for another one: only a timer gives the
-loop a turn before it says that it is late (adapters/system.py).
+deadline has moved since. What has passed behind the time of that timer waits for another one: a timer gives the loop
+a turn to read (adapters/system.py) for what had passed by its time.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from math import inf
-from typing import Any
+from typing import Any, Final
 
 from apigateway.ports.interfaces import ITimers
+
+# Seconds, for what is over already: no time, and yet a timer's turn.
+AT_ONCE: Final = 0.0001
 
 
 class Deadline:
@@ -49,7 +52,7 @@ class Deadline:
         if self._timer is not None:
             self._timer.cancel()
         self._armed = when
-        self._timer = self._timers.call_later(max(0.0, when - self._now()), self._fired)
+        self._timer = self._timers.call_later(max(AT_ONCE, when - self._now()), self._fired)
 
     def _fired(self) -> None:
         armed, self._armed = self._armed, inf

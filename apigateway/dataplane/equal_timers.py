@@ -10,12 +10,11 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any, Final
 
+from apigateway.dataplane.deadline import AT_ONCE
 from apigateway.ports.interfaces import ITimers
 
 # So many may have been called off behind one that runs, beside as many as run, until they are thrown out.
 MOST_IDLE: Final = 64
-# Seconds: those that end so soon after the first do so with it.
-TOGETHER: Final = 0.002
 
 
 class EqualTimer:
@@ -42,8 +41,8 @@ class EqualTimer:
 
 
 class _Row:
-    """Those of one length, in the order of their time. waiting: how many of them have not been called off; due: when
-    the loop's timer should fire."""
+    """Those of one length, in the order of their time. waiting: how many of them have not been called off. due: the
+    loop's timer is for those that have ended by then."""
 
     __slots__ = ("due", "timer", "timers", "waiting")
 
@@ -75,7 +74,7 @@ class EqualTimers:
         row = self._rows.get(seconds)
         if row is None:
             row = self._rows[seconds] = _Row()
-            self._arm(row, seconds, now + seconds, now)
+            self._arm(row, seconds, now + seconds)
         else:
             row.tidy()
         timer = EqualTimer(row, call, now + seconds)
@@ -93,18 +92,17 @@ class EqualTimers:
             row.timers.clear()
         self._rows.clear()
 
-    def _arm(self, row: _Row, seconds: float, due: float, now: float) -> None:
-        row.due = due
-        row.timer = self._timers.call_later(max(0.0, due - now), self._fired, row, seconds)
+    def _arm(self, row: _Row, seconds: float, due: float) -> None:
+        now = self._now()
+        row.due = max(due, now)
+        row.timer = self._timers.call_later(max(AT_ONCE, due - now), self._fired, row, seconds)
 
     def _fired(self, row: _Row, seconds: float) -> None:
-        """What ended long behind the time of the loop's timer waits for another one, which gives the loop a turn
-        (deadline)."""
-        row.timer = None  # it holds the row
-        over = min(self._now(), row.due + TOGETHER)
+        """What ended behind the time of the loop's timer waits for another one (deadline)."""
+        due, row.timer = row.due, None  # it holds the row
         try:
             row.tidy()
-            while row.timers and row.timers[0].when <= over:
+            while row.timers and row.timers[0].when <= due:
                 row.timers[0].fire()
                 row.tidy()
         finally:  # whatever one of them raised, the others wait on
@@ -115,7 +113,7 @@ class EqualTimers:
         if self._rows.get(seconds) is not row:
             return  # closed by what was called
         if row.waiting:
-            self._arm(row, seconds, row.timers[0].when, self._now())
+            self._arm(row, seconds, row.timers[0].when)
         else:
             row.timers.clear()  # they hold the row
             del self._rows[seconds]

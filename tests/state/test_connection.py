@@ -159,3 +159,34 @@ def test_each_hears_of_its_own_once_and_in_time(begin: int) -> None:
         assert len(course.lost) == course.connection.over, seed
         tried = counts.answered + counts.errors + counts.failed
         assert tried <= len(course.asked), seed
+
+
+def held(course: Course, seconds: float) -> None:
+    """As a loop that is held for so long: the timer that waits fires behind that."""
+    (timer,) = course.timers.waiting()
+    timer.waiting = False
+    course.clock.advance(seconds)
+    timer.waiting = True
+    timer.fire()
+
+
+@pytest.mark.parametrize("answered", [False, True])
+def test_a_last_turn_is_only_for_those_that_were_late_when_it_began(answered: bool) -> None:
+    course = Course(0)
+    course.wire.write = lambda data: None  # type: ignore[method-assign]
+    first: list[Any] = []
+    second: list[Any] = []
+    course.connection.call(b"ECHO", b"first").addBoth(first.append)
+    course.clock.advance(TIMEOUT)
+    if answered:
+        course.connection.dataReceived(b"+first\r\n")
+    course.connection.call(b"ECHO", b"second").addBoth(second.append)
+    held(course, 0.2)
+    assert not second
+    if answered:
+        assert first == [b"first"]
+    else:
+        assert first[0].check(StoreUnavailable)
+        course.connection.dataReceived(b"+first\r\n")
+    course.connection.dataReceived(b"+second\r\n")
+    assert second == [b"second"]

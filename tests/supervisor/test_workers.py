@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,16 +84,21 @@ def test_kill_9_fails_only_what_was_in_flight_there(program: Program) -> None:
     assert program.metric("workers", state="ready") == 2
 
 
+def unserved(pid: int) -> float:
+    """Seconds that a process was ready to run, and the processors ran others (proc_pid_schedstat)."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[1]) / 1e9
+
+
 def test_who_died_is_back_within_two_seconds(program: Program) -> None:
     program.write(2)
     program.start()
     took = []
-    for pid in program.pids():  # each for the first time, so that nothing is backed off
+    for slot, pid in enumerate(program.pids()):  # each for the first time, so that nothing is backed off
         began = time.monotonic()
         os.kill(pid, signal.SIGKILL)
         until(lambda pid=pid: gone(pid) and pid not in program.pids(), "it is begun again")  # type: ignore[misc]
         program.wait_workers()
-        took.append(time.monotonic() - began)
+        took.append(time.monotonic() - began - unserved(program.pids()[slot]))
     # The quicker of two: whatever else this machine does only adds to them.
     assert min(took) < 2.0, took
 

@@ -83,11 +83,10 @@ class RedisConnection:
         self._failures = 0
         self._unread = 0
         self._why = ""
-        # Of the one timer: what calls it off, when it should fire, and when it fired before: what was late then has had
-        # its turn since.
+        # Of the one timer: what calls it off, when it should fire, and since when the turn is given, if one is.
         self._timer: Any = None
         self._due = 0.0
-        self._looked = -inf
+        self._turn_since = -inf
 
     def wait_for(self, seconds: float) -> None:
         """Wait for answers so long from now on."""
@@ -228,18 +227,24 @@ class RedisConnection:
     def _look(self) -> None:
         """One timer for all that is waited for: it looks for what is late, and sleeps until something may be."""
         now = self._now()
-        self._timer, before, self._looked = None, self._looked, now
+        turn_since, self._turn_since = self._turn_since, -inf
+        self._timer = None
         waited = [one for one in self._asked if one.deferred is not None]
         if not waited:
             return
         left = min([one.sent_at for one in waited]) + self._timeout - now
-        if left <= 0.0 and now - self._due >= BLOCKED:
-            left = self._timeout / 3
-        # First: who hears that it is late may ask anew, and those that will be late next come before that.
-        self._look_in(max(left, A_TURN), now)
-        late = [one for one in waited if one.sent_at + self._timeout <= before]
+        if left > 0.0:
+            self._look_in(max(left, A_TURN), now)
+            return
+        # Only those that the turn was for.
+        late = [one for one in waited if one.sent_at + self._timeout <= turn_since]
         if late:
+            # First: who hears that it is late may ask anew, and those that will be late next come before that.
+            self._look_in(A_TURN, now)
             self._are_late(late)
+        else:
+            self._turn_since = now
+            self._look_in(A_TURN if now - self._due < BLOCKED else max(A_TURN, self._timeout / 3), now)
 
     def _are_late(self, late: list[_Asked]) -> None:
         """However many there are, it is one failure: they wait for the same."""
