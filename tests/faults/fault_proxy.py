@@ -93,6 +93,7 @@ class Pump:
         limits = [limit for limit in (way.end_after, way.reset_after) if limit is not None]
         piece = self._corrupted(piece[: max(0, min(limits) - self.passed)] if limits else piece)
         if piece:
+            _still_there(self._writer)
             self._writer.write(piece)
             await self._writer.drain()
             self.passed += len(piece)
@@ -112,6 +113,7 @@ class Pump:
         if not self.ended:
             self.ended = True
             with suppress(OSError):
+                _still_there(self._writer)
                 self._writer.write_eof()
 
 
@@ -162,8 +164,7 @@ class Link:
             _linger_not(connection)
             (await opening)[1].transport.abort()
             raise
-        if writer.transport.is_closing():
-            raise ConnectionResetError("the peer left while its connection was taken over")
+        _still_there(writer)
         writer.transport.set_write_buffer_limits(0)  # drained means: given to the kernel
         self._ends.append((connection, writer))
         return reader, writer
@@ -198,6 +199,12 @@ class Link:
             await asyncio.wait([self._task])
             if not self._task.cancelled():
                 self._task.result()
+
+
+def _still_there(writer: asyncio.StreamWriter) -> None:
+    """uvloop raises a RuntimeError for what is done to a connection that has ended; here it is as a reset is."""
+    if writer.is_closing():
+        raise ConnectionResetError("the peer has left")
 
 
 async def _both(*work: Coroutine[Any, Any, None]) -> None:
