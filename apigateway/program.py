@@ -30,7 +30,7 @@ from apigateway.ports.interfaces import IWorker
 from apigateway.replacement import PidFile, Replacement, key_of, place_of_address
 from apigateway.transport.endpoints import NativeServerEndpoint
 from apigateway.transport.inherited import Inherited
-from apigateway.transport.reactor import loop_of
+from apigateway.transport.reactor import call_in_loop, loop_of
 
 log = Logger()
 
@@ -143,9 +143,11 @@ class ProgramService(MultiService):
 
     def startService(self) -> None:
         super().startService()  # type: ignore[no-untyped-call]
-        self._reactor.callWhenRunning(self._begin)
+        call_in_loop(self._reactor, self._begin)
 
     def _begin(self) -> None:
+        if self._stopping:
+            return  # Twisted has heard a signal TERM before
         self.events.observe()
         self._on_signals()
         starting = Deferred.fromCoroutine(self._start())

@@ -33,7 +33,7 @@ def main(descriptor: int) -> None:
     end.set_inheritable(False)
     reactor: Any = installed
     process = WorkerProcess(reactor)
-    reactor.callWhenRunning(process.begin, end)
+    native_reactor.call_in_loop(reactor, process.begin, end)
     reactor.run(installSignalHandlers=False)
     sys.exit(process.status)
 

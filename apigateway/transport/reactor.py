@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.internet import asyncioreactor
@@ -63,6 +64,15 @@ def loop_of(reactor: object) -> asyncio.AbstractEventLoop:
             f"native transports need an asyncio reactor (twistd --reactor=uvloop), not {reactor!r}"
         )
     return cast(asyncio.AbstractEventLoop, loop)
+
+
+def call_in_loop(reactor: Any, callable: Callable[..., Any], *arguments: Any) -> None:
+    """Call once the loop runs; nothing where it never does.
+
+    Twisted's callWhenRunning calls before that, and whoever listens to signals then hears of one that comes before the
+    loop runs only with the next one: uvloop has not told the interpreter yet where to wake it.
+    """
+    reactor.callWhenRunning(reactor.callLater, 0, callable, *arguments)
 
 
 def report(loop: asyncio.AbstractEventLoop, what: dict[str, Any]) -> None:

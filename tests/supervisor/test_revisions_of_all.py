@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from supervised import PATIENCE, RUN, Load, Program, until
+from supervised import PATIENCE, RUN, Load, Program, limited, until
 
 
 def marks(program: Program) -> set[str]:
@@ -139,6 +139,19 @@ def test_a_second_term_ends_now(program: Program) -> None:
     program.signal(signal.SIGTERM)
     assert program.process.wait(30) == 0
     assert pids
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_term_before_the_loop_runs_ends_it(program: Program, workers: int) -> None:
+    program.write(workers)
+    command = limited(
+        "import os, signal; from twisted.internet.asyncioreactor import AsyncioSelectorReactor as R; "
+        "start = R.startRunning; "
+        "R.startRunning = lambda *a, **k: (start(*a, **k), os.kill(os.getpid(), signal.SIGTERM))"
+    )
+    # Twisted's own answer to the signal: what it has begun ends, then it dies of it.
+    assert subprocess.run([*command, str(program.file)], timeout=30.0).returncode == -signal.SIGTERM
+    assert [event["message"] for event in program.events()] == ["stopped"]
 
 
 def test_a_hup_before_the_start_is_over_is_done_after_it(program: Program) -> None:
