@@ -147,7 +147,7 @@ class ProgramService(MultiService):
 
     def _begin(self) -> None:
         if self._stopping:
-            return  # Twisted has heard a signal TERM before
+            return  # stopped in the turn in which it was started
         self.events.observe()
         self._on_signals()
         starting = Deferred.fromCoroutine(self._start())

@@ -150,7 +150,7 @@ def test_a_term_before_the_loop_runs_ends_it(program: Program, workers: int) -> 
         "R.startRunning = lambda *a, **k: (start(*a, **k), os.kill(os.getpid(), signal.SIGTERM))"
     )
     # Twisted's own answer to the signal: what it has begun ends, then it dies of it.
-    assert subprocess.run([*command, str(program.file)], timeout=30.0).returncode == -signal.SIGTERM
+    assert subprocess.run([*command, str(program.file)], timeout=PATIENCE).returncode == -signal.SIGTERM
     assert [event["message"] for event in program.events()] == ["stopped"]
 
 
