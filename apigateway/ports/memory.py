@@ -83,6 +83,15 @@ class ManualClock:
             timer.fire()
         self._move_to(end)
 
+    def hold(self, seconds: float) -> None:
+        """Let time pass as where a loop is held up: what falls due is called behind all of it, what that sets later."""
+        self._move_to(self._monotonic + seconds)
+        late = []
+        while self._timers and self._timers[0][0] <= self._monotonic:
+            late.append(heapq.heappop(self._timers)[2])
+        for timer in late:
+            timer.fire()
+
     def set_wall(self, seconds: float) -> None:
         """Set the clock of the machine, which moves no timer."""
         self._wall = seconds

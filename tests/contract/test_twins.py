@@ -68,6 +68,19 @@ def test_a_timer_set_by_a_timer_fires_in_the_same_advance() -> None:
     assert seen == ["again"]
 
 
+def test_while_a_loop_is_held_timers_wait_and_what_they_set_waits_longer() -> None:
+    clock = ManualClock()
+    timers = ManualTimers(clock)
+    seen: list[float] = []
+    timers.call_later(2.0, lambda: seen.append(clock.monotonic()))
+    timers.call_later(1.0, timers.call_later, 0.0, lambda: seen.append(-clock.monotonic()))
+    began = clock.monotonic()
+    clock.hold(3.0)
+    assert seen == [began + 3.0]
+    clock.advance(0.0)
+    assert seen == [began + 3.0, -began - 3.0]
+
+
 def test_a_timer_called_off_does_not_fire() -> None:
     clock = ManualClock()
     timers = ManualTimers(clock)

@@ -25,15 +25,6 @@ class Subject:
         self.deadline.at(self.clock.monotonic() + seconds)
 
 
-def held(timers: ManualTimers, clock: ManualClock, seconds: float) -> None:
-    """As a loop that is held for so long: the timer that waits fires behind that."""
-    (timer,) = timers.waiting()
-    timer.waiting = False
-    clock.advance(seconds)
-    timer.waiting = True
-    timer.fire()
-
-
 @pytest.fixture
 def subject() -> Subject:
     return Subject()
@@ -72,7 +63,7 @@ def test_what_passed_behind_the_time_of_a_late_timer_waits_for_another(subject: 
     subject.within(1.0)
     subject.clock.advance(0.5)
     subject.within(0.7)
-    held(subject.timers, subject.clock, 1.0)
+    subject.clock.hold(1.0)
     assert subject.expired == []
     subject.clock.advance(AT_ONCE)
     assert subject.expired == [1.5 + AT_ONCE]

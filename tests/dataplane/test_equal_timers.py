@@ -95,11 +95,7 @@ def test_what_ended_behind_the_time_of_a_late_timer_waits_for_another(subject: S
     for number in range(3):
         subject.clock.advance(0.1)
         subject.set(1.0, number)
-    (timer,) = subject.loop.waiting()
-    timer.waiting = False
-    subject.clock.advance(2.0)
-    timer.waiting = True
-    timer.fire()  # as a loop calls it that was held
+    subject.clock.hold(2.0)
     assert [name for name, _ in subject.called] == ["first"]
     subject.clock.advance(AT_ONCE)  # all of those that had ended then
     assert [name for name, _ in subject.called] == ["first", 0, 1, 2]

@@ -161,15 +161,6 @@ def test_each_hears_of_its_own_once_and_in_time(begin: int) -> None:
         assert tried <= len(course.asked), seed
 
 
-def held(course: Course, seconds: float) -> None:
-    """As a loop that is held for so long: the timer that waits fires behind that."""
-    (timer,) = course.timers.waiting()
-    timer.waiting = False
-    course.clock.advance(seconds)
-    timer.waiting = True
-    timer.fire()
-
-
 @pytest.mark.parametrize("answered", [False, True])
 def test_a_last_turn_is_only_for_those_that_were_late_when_it_began(answered: bool) -> None:
     course = Course(0)
@@ -181,7 +172,7 @@ def test_a_last_turn_is_only_for_those_that_were_late_when_it_began(answered: bo
     if answered:
         course.connection.dataReceived(b"+first\r\n")
     course.connection.call(b"ECHO", b"second").addBoth(second.append)
-    held(course, 0.2)
+    course.clock.hold(0.2)
     assert not second
     if answered:
         assert first == [b"first"]
